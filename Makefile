@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data lab test lint notebooks html clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## create .venv and install mnistlab (once, and when its requirements change)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "mnistlab needs Python 3.11 or newer. Name one you have: make PYTHON=python3.12 setup"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,test]'
+	@touch $@
+
+data: setup  ## fetch MNIST into data/ where it is missing
+	@$(BIN)/python -m mnistlab data
+
+lab: data  ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks \
+		$$([ "$$(id -u)" = 0 ] && echo --allow-root)
+
+test: setup  ## run every test and every notebook
+	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --nbmake notebooks/
+
+lint: setup  ## check the style of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: setup  ## execute all notebooks in place, with clean outputs, and refresh visualizations/
+	$(BIN)/python tools/build_notebooks.py
+
+html: setup  ## render the notebooks to site/, readable without a network
+	$(BIN)/python tools/build_site.py
+
+clean:  ## remove what make made, except the data
+	rm -rf .venv site
