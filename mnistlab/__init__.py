@@ -1,0 +1,36 @@
+"""How a neural network reads a handwritten digit: the thin library behind the notebooks.
+
+Importing it does not import matplotlib; the figures live in `mnistlab.plots`.
+"""
+
+__version__ = "0.1.0"
+
+from mnistlab.augment import Affine, augment
+from mnistlab.checkpoints import CheckpointError, Run, load
+from mnistlab.config import TrainConfig
+from mnistlab.data import DataError, Digits, load_digits, normalise
+from mnistlab.networks import CNN, layer_table, output_size, receptive_field
+from mnistlab.paths import home
+from mnistlab.training import Evaluation, TrainingError, evaluate, fit
+
+__all__ = [
+    "CNN",
+    "Affine",
+    "CheckpointError",
+    "DataError",
+    "Digits",
+    "Evaluation",
+    "Run",
+    "TrainConfig",
+    "TrainingError",
+    "augment",
+    "evaluate",
+    "fit",
+    "home",
+    "layer_table",
+    "load",
+    "load_digits",
+    "normalise",
+    "output_size",
+    "receptive_field",
+]

@@ -1,0 +1,36 @@
+"""Digits for the tests: real MNIST where it is on disk, else scikit-learn's; never a download."""
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+import mnistlab as ml
+
+warnings.filterwarnings("error", message=".*NO MNIST HERE.*")
+if "MNISTLAB_DATA" not in os.environ and not (ml.home() / "data" / "MNIST").exists():
+    os.environ["MNISTLAB_DATA"] = "offline"
+
+
+@pytest.fixture(scope="session")
+def train() -> ml.Digits:
+    return ml.load_digits("train")
+
+
+@pytest.fixture(scope="session")
+def test_digits() -> ml.Digits:
+    return ml.load_digits("test")
+
+
+@pytest.fixture(scope="session")
+def offline() -> ml.Digits:
+    return ml.load_digits("train", "offline")
+
+
+@pytest.fixture
+def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, as after a fresh clone, with no MNISTLAB_DATA."""
+    monkeypatch.setenv("MNISTLAB_HOME", str(tmp_path))
+    monkeypatch.delenv("MNISTLAB_DATA", raising=False)
+    return tmp_path
