@@ -1,0 +1,123 @@
+"""The convolutional network, and the arithmetic of its layers: sizes, parameters, multiply-adds, receptive field."""
+
+from collections import OrderedDict
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+
+class CNN(nn.Sequential):
+    """The reference network: (N, 1, 28, 28) normalised → (N, 10) logits, 437,738 parameters.
+
+    Three blocks of convolutions, each ended by a pooling that halves the map, then two dense layers. Every
+    layer is named, so that `model.conv3` is what the table and the figures call conv3.
+    seed: the initial weights are drawn from it alone; the global random generator is left as it was.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            super().__init__(
+                OrderedDict(
+                    conv1=nn.Conv2d(1, 32, kernel_size=3, padding=1),
+                    norm1=nn.BatchNorm2d(32),
+                    relu1=nn.ReLU(),
+                    conv2=nn.Conv2d(32, 32, kernel_size=3, padding=1),
+                    norm2=nn.BatchNorm2d(32),
+                    relu2=nn.ReLU(),
+                    pool1=nn.MaxPool2d(2),
+                    drop1=nn.Dropout(0.25),
+                    conv3=nn.Conv2d(32, 64, kernel_size=3, padding=1),
+                    norm3=nn.BatchNorm2d(64),
+                    relu3=nn.ReLU(),
+                    conv4=nn.Conv2d(64, 64, kernel_size=3, padding=1),
+                    norm4=nn.BatchNorm2d(64),
+                    relu4=nn.ReLU(),
+                    pool2=nn.MaxPool2d(2),
+                    drop2=nn.Dropout(0.25),
+                    conv5=nn.Conv2d(64, 128, kernel_size=3, padding=1),
+                    norm5=nn.BatchNorm2d(128),
+                    relu5=nn.ReLU(),
+                    pool3=nn.MaxPool2d(2),
+                    drop3=nn.Dropout(0.25),
+                    flatten=nn.Flatten(),
+                    dense1=nn.Linear(128 * 3 * 3, 256),
+                    norm6=nn.BatchNorm1d(256),
+                    relu6=nn.ReLU(),
+                    drop4=nn.Dropout(0.5),
+                    dense2=nn.Linear(256, 10),
+                )
+            )
+
+    def __getitem__(self, index: slice | int) -> nn.Module:
+        """One layer, or, for a slice, a plain nn.Sequential of the same layers under the same names."""
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self.named_children())[index]))
+        return super().__getitem__(index)
+
+
+def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
+    """Cells along one side after a convolution or a pooling: ⌊(size + 2·padding − kernel_size) / stride⌋ + 1."""
+    if size + 2 * padding < kernel_size:
+        raise ValueError(
+            f"A window of {kernel_size} does not fit on {size} pixels with padding {padding}: "
+            f"take a smaller kernel_size or more padding."
+        )
+    return (size + 2 * padding - kernel_size) // stride + 1
+
+
+def receptive_field(model: nn.Sequential) -> pd.DataFrame:
+    """What one cell of each convolution or pooling can see of the picture, indexed by layer name.
+
+    size: pixels across.  step: pixels from one cell's view to its neighbour's.  start: first pixel that cell 0
+    sees (negative where padding comes first). So cell i sees pixels start + i·step … start + i·step + size − 1.
+    A window of k widens the view by k − 1 steps; a stride lengthens the step.
+    """
+    size, step, start, rows = 1, 1, 0, {}
+    for name, layer in model.named_children():
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            kernel, stride, padding = (
+                n if isinstance(n, int) else n[0] for n in (layer.kernel_size, layer.stride, layer.padding)
+            )
+            size, start, step = size + (kernel - 1) * step, start - padding * step, step * stride
+            rows[name] = {"size": size, "step": step, "start": start}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 28)) -> pd.DataFrame:
+    """One row a layer, in the order of computation, as a forward pass of zeros of `input_shape` finds them.
+
+    Columns: name, kind, output_shape (without N), parameters, multiply_adds (of one image; convolutions and
+    dense layers only: the rest is small beside them, and a norm folds into the convolution before it).
+    """
+    rows: list[dict] = []
+
+    def note(name: str, layer: nn.Module, output: Tensor) -> None:
+        multiply_adds = 0
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            cells = output[0].numel() // output.shape[1]
+            multiply_adds = layer.weight.numel() * cells
+        rows.append(
+            {
+                "name": name,
+                "kind": type(layer).__name__,
+                "output_shape": tuple(output.shape[1:]),
+                "parameters": sum(p.numel() for p in layer.parameters()),
+                "multiply_adds": multiply_adds,
+            }
+        )
+
+    hooks = [
+        layer.register_forward_hook(lambda module, _, output, name=name: note(name, module, output))
+        for name, layer in model.named_children()
+    ]
+    training, device = model.training, next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(input_shape, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.train(training)
+    return pd.DataFrame(rows)

@@ -1,0 +1,117 @@
+import pytest
+import torch
+import torchinfo
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import mnistlab as ml
+
+
+@pytest.fixture(scope="module")
+def model() -> ml.CNN:
+    return ml.CNN().eval()
+
+
+def test_parameters_and_output(model):
+    assert sum(p.numel() for p in model.parameters()) == 437_738
+    assert model(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_layers_in_order(model):
+    kinds = [type(layer).__name__ for layer in model]
+    conv = ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert kinds == [
+        *conv * 2, "MaxPool2d", "Dropout",
+        *conv * 2, "MaxPool2d", "Dropout",
+        *conv, "MaxPool2d", "Dropout",
+        "Flatten", "Linear", "BatchNorm1d", "ReLU", "Dropout", "Linear",
+    ]  # fmt: skip
+    assert [layer.p for layer in model if isinstance(layer, nn.Dropout)] == [0.25, 0.25, 0.25, 0.5]
+
+
+def test_seed_decides_the_weights_and_nothing_else():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, same, other = ml.CNN(1), ml.CNN(1), ml.CNN(2)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(first.conv1.weight, same.conv1.weight)
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
+
+
+def test_a_slice_shares_the_layers(model):
+    front = model[:7]
+    assert type(front) is nn.Sequential and front.conv2 is model.conv2 and model[-1] is model.dense2
+    assert front(torch.zeros(1, 1, 28, 28)).shape == (1, 32, 14, 14)
+
+
+def test_layer_table_agrees_with_torchinfo(model):
+    table = ml.layer_table(model)
+    info = torchinfo.summary(model, (1, 1, 28, 28), verbose=0)
+    leaves = [layer for layer in info.summary_list if layer.depth == 1]
+    assert list(table["name"]) == [layer.var_name for layer in leaves]
+    assert list(table["kind"]) == [layer.class_name for layer in leaves]
+    assert list(table["output_shape"]) == [tuple(layer.output_size[1:]) for layer in leaves]
+    assert list(table["parameters"]) == [max(layer.num_params, 0) for layer in leaves]
+    # torchinfo counts a bias as a multiply-add for each cell it is added to, and the norms; we count neither.
+    for row, layer in zip(table.itertuples(), leaves, strict=True):
+        if row.kind in ("Conv2d", "Linear"):
+            cells = row.output_shape[1] * row.output_shape[2] if row.kind == "Conv2d" else 1
+            assert row.multiply_adds + cells * row.output_shape[0] == layer.macs
+        else:
+            assert row.multiply_adds == 0
+    assert table["multiply_adds"].sum() == 22_199_296
+
+
+def test_layer_table_leaves_the_model_as_it_was():
+    model = ml.CNN().train()
+    mean = model.norm1.running_mean.clone()
+    ml.layer_table(model)
+    assert model.training and torch.equal(model.norm1.running_mean, mean)
+    assert not any(layer._forward_hooks for layer in model)
+    with pytest.raises(RuntimeError):
+        ml.layer_table(model, (1, 3, 28, 28))
+    assert model.training and not any(layer._forward_hooks for layer in model)
+
+
+@given(
+    size=st.integers(1, 40),
+    kernel_size=st.integers(1, 9),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_output_size_agrees_with_conv2d(size, kernel_size, stride, padding):
+    assume(size + 2 * padding >= kernel_size)
+    layer = nn.Conv2d(1, 1, kernel_size, stride, padding)
+    assert ml.output_size(size, kernel_size, stride, padding) == layer(torch.zeros(1, 1, size, size)).shape[-1]
+
+
+def test_output_size_refuses_a_window_that_does_not_fit():
+    with pytest.raises(ValueError, match="more padding"):
+        ml.output_size(3, kernel_size=5)
+
+
+def test_receptive_field_agrees_with_gradients():
+    """The pixels that can change a cell are those with a gradient (average pooling, so that none loses)."""
+    model = ml.CNN().eval()
+    fields = ml.receptive_field(model)
+    assert list(fields["size"]) == [3, 5, 6, 10, 14, 16, 24, 28]
+    smooth = nn.Sequential(
+        *(
+            nn.AvgPool2d(2) if isinstance(layer, nn.MaxPool2d) else layer
+            for layer in model
+            if not isinstance(layer, nn.ReLU)
+        )
+    )
+    names = [name for name, layer in model.named_children() if not isinstance(layer, nn.ReLU)]
+    for name, field in fields.iterrows():
+        picture = torch.zeros(1, 1, 28, 28, requires_grad=True)
+        output = smooth[: names.index(name) + 1](picture)
+        cell = output.shape[-1] // 2
+        output[0, :, cell, cell].sum().backward()
+        seen = picture.grad[0, 0].nonzero()
+        first = field["start"] + cell * field["step"]
+        expected = [max(first, 0), min(first + field["size"], 28) - 1]
+        assert seen.amin(0).tolist() == [expected[0]] * 2 and seen.amax(0).tolist() == [expected[1]] * 2
