@@ -1,0 +1,76 @@
+"""The command line: python -m mnistlab data | train | evaluate."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import mnistlab as ml
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mnistlab", description=ml.__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    commands.add_parser("data", help="fetch MNIST into data/ where it is missing, and say what is there")
+
+    train = commands.add_parser("train", help="train a network and save it")
+    train.add_argument("--out", type=Path, default=ml.home() / "models" / "runs" / "cnn.safetensors")
+    train.add_argument("--epochs", type=int, default=ml.TrainConfig.epochs)
+    train.add_argument("--learning-rate", type=float, default=ml.TrainConfig.learning_rate)
+    train.add_argument("--batch-size", type=int, default=ml.TrainConfig.batch_size)
+    train.add_argument("--seed", type=int, default=ml.TrainConfig.seed)
+    train.add_argument("--dropout", action="store_true", help="for long runs; a short one learns less with it")
+    train.add_argument("--device", default=ml.TrainConfig.device)
+    train.add_argument("--resume", action="store_true", help="keep the unfinished run beside --out, and go on from it")
+
+    evaluate = commands.add_parser("evaluate", help="count a checkpoint's errors")
+    evaluate.add_argument("checkpoint", type=Path, nargs="?", default=ml.home() / "models" / "cnn.safetensors")
+    evaluate.add_argument("--split", choices=("train", "test"), default="test")
+
+    options = parser.parse_args(arguments)
+    try:
+        {"data": _data, "train": _train, "evaluate": _evaluate}[options.command](options)
+    except (ml.DataError, ml.CheckpointError, ml.TrainingError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _data(options: argparse.Namespace) -> None:
+    for split in ("train", "test"):
+        print(ml.load_digits(split))
+
+
+def _train(options: argparse.Namespace) -> None:
+    train, val = ml.load_digits("train").split(0.15, seed=0)
+    print(f"training on {train}")
+    config = replace(
+        ml.TrainConfig(),
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        dropout=options.dropout,
+        device=options.device,
+    )
+    state = options.out.with_suffix(".state") if options.resume else None
+    run = ml.fit(ml.CNN(options.seed), train, val, config, state=state)
+    result = ml.evaluate(run.model, val)
+    run.metrics["val"] = result.card()
+    print(f"{run.save(options.out)}: {_said(result)} on {val}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    digits = ml.load_digits(options.split)
+    result = ml.evaluate(ml.load(options.checkpoint).model, digits)
+    print(f"{options.checkpoint}: {_said(result)} on {digits}")
+
+
+def _said(result: ml.Evaluation) -> str:
+    low, high = result.interval
+    return f"{result.errors} wrong, {result.accuracy:.2%} (95 %: {low:.2%} to {high:.2%})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

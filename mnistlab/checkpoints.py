@@ -1,0 +1,155 @@
+"""A trained network as a file: its weights (safetensors) and, beside them, a card (JSON) that says what it is."""
+
+import datetime
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from zipfile import BadZipFile
+
+import pandas as pd
+import safetensors
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import mnistlab
+from mnistlab import networks
+from mnistlab.augment import Affine
+from mnistlab.config import TrainConfig
+from mnistlab.paths import written_whole
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message names the difference and the remedy."""
+
+
+@dataclass
+class Run:
+    """A trained network and how it came to be.
+
+    model: on the CPU, in eval mode.  config: what it was trained with, or None where nobody said.
+    history: one row every few steps (step, epoch, learning_rate, train_loss; at the end of an epoch also
+    val_loss, val_accuracy).  data: source, size and MD5 of the digits.  hardware: device, threads, precision.
+    metrics: what was measured on it; `save` writes it into the card, so add to it whatever you measure.
+    """
+
+    model: nn.Module
+    config: TrainConfig | None = None
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    data: dict = field(default_factory=dict)
+    hardware: dict = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.versions = self.versions or {
+            "mnistlab": mnistlab.__version__,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "python": platform.python_version(),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write `path` (.safetensors) and its card (same name, .json), each whole; return `path`."""
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise CheckpointError(f"A checkpoint is named *.safetensors, not {path.name}.")
+        card = {
+            "network": type(self.model).__name__,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "config": asdict(self.config) if self.config else None,
+            "metrics": self.metrics,
+            "data": self.data,
+            "hardware": self.hardware,
+            "versions": self.versions,
+            "date": datetime.date.today().isoformat(),
+            "history": json.loads(self.history.to_json(orient="records", double_precision=6)),
+        }
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        with written_whole(path) as part:
+            save_file(weights, part)
+        with written_whole(path.with_suffix(".json")) as part:
+            part.write_text(_json(card), encoding="utf-8")
+        return path
+
+
+def load(path: str | Path) -> Run:
+    """The run saved at `path`.
+
+    A *.safetensors file is read with its card; without a card it must hold a CNN. Any other file (*.pth, *.pt)
+    is taken for a state_dict of a CNN and read with weights_only=True, so that it can run no code.
+    Raises CheckpointError where the file does not fit its network, naming each difference.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}. Train one: python -m mnistlab train --out {path}")
+    weights = _weights(path)
+    card_file = path.with_suffix(".json")
+    card = _card(card_file) if path.suffix == ".safetensors" and card_file.is_file() else {"network": "CNN"}
+    network = getattr(networks, str(card.get("network")), None)
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
+        raise CheckpointError(f"{card_file} names the network {card.get('network')!r}, which mnistlab does not have.")
+    model = network()
+    _fit_into(model, weights, path)
+    config = card.get("config")
+    if config:
+        try:
+            affine = Affine(**config["augment"]) if config.get("augment") else None
+            config = TrainConfig(**{**config, "augment": affine})
+        except TypeError as error:
+            raise CheckpointError(f"{card_file} was written by another version of mnistlab: {error}.") from error
+    parts = {name: card.get(name) or {} for name in ("data", "hardware", "metrics", "versions")}
+    return Run(model.eval(), config or None, pd.DataFrame(card.get("history", [])), **parts)
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except safetensors.SafetensorError as error:
+            raise CheckpointError(
+                f"{path} is truncated or not a safetensors file ({error}). Fetch it again."
+            ) from error
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors, or is damaged, and was not opened, because such a file can run code. "
+            f"Save it again as torch.save(model.state_dict(), path)."
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path} is not a state_dict. Save it again as torch.save(model.state_dict(), path).")
+    return weights
+
+
+def _card(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not valid JSON ({error}). Fetch it again with its weights.") from error
+
+
+def _fit_into(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    expected = model.state_dict()
+    said = [f"lacks {name}" for name in expected if name not in weights]
+    said += [f"has {name}, which the network has not" for name in weights if name not in expected]
+    said += [
+        f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if said:
+        more = f"; and {len(said) - 5} more differences" if len(said) > 5 else ""
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {'; '.join(said[:5])}{more}.")
+    model.load_state_dict(weights)
+
+
+def _json(card: dict) -> str:
+    """Readable JSON, with the history one row a line."""
+    rows = card.pop("history")
+    text = json.dumps(card, indent=2, ensure_ascii=False)
+    history = ",\n".join("    " + json.dumps(row) for row in rows)
+    return f'{text[:-2]},\n  "history": [\n{history}\n  ]\n}}\n'

@@ -1,0 +1,294 @@
+"""The training loop, for a CPU, a GPU or Apple silicon, and the measure of what it taught."""
+
+import math
+import time
+import zlib
+from dataclasses import asdict
+from hashlib import md5
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from mnistlab.augment import augment
+from mnistlab.checkpoints import Run
+from mnistlab.config import TrainConfig
+from mnistlab.data import Digits, normalise
+from mnistlab.paths import written_whole
+from mnistlab.progress import progress
+
+TICK = 20  # steps between two rows of the history
+SAVE_SECONDS = 5.0  # between two saves of an unfinished run
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or go on; the message says why and what to try."""
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """Wilson's 95% interval for a share of `right` out of `count`."""
+    low, high = binomtest(right, count).proportion_ci(method="wilson")
+    return float(low), float(high)
+
+
+class Evaluation(NamedTuple):
+    """How a network does on labelled digits: `errors` wrong of `count`, and the mean cross-entropy `loss`."""
+
+    errors: int
+    count: int
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        return 1 - self.errors / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval for the accuracy: what other digits of the same kind might have given."""
+        return wilson(self.count - self.errors, self.count)
+
+    def card(self) -> dict:
+        """The figures as a checkpoint's card keeps them."""
+        return {**self._asdict(), "accuracy": self.accuracy, "wilson_95": list(self.interval)}
+
+
+def learning_rate_at(step: int, steps: int, config: TrainConfig) -> float:
+    """The learning rate of step 0 … steps − 1: straight up to the peak, straight down to (almost) zero."""
+    peak = config.warmup * steps
+    climbing, falling = (step + 1) / max(peak, 1), (steps - step) / max(steps - peak, 1)
+    return config.learning_rate * min(climbing, falling, 1.0)
+
+
+def fit(
+    model: nn.Module,
+    train: Digits,
+    val: Digits | None = None,
+    config: TrainConfig | None = None,
+    *,
+    state: str | Path | None = None,
+    show_progress: bool = True,
+) -> Run:
+    """Train `model` in place on `train` as `config` (default: TrainConfig()) says, and return the run.
+
+    val: measured at the end of every epoch, never learned from.
+    state: a file that keeps the unfinished run, renewed every few seconds. Where it exists already, the run
+      goes on from it, and ends with the very weights it would have had without the interruption. It stays
+      when the run is finished; delete it to train anew.
+    On one CPU, the same network, digits and config give bit-identical weights.
+    Raises TrainingError where the loss stops being a number, or where `state` belongs to another run.
+    """
+    config = config or TrainConfig()
+    if train.labels is None:
+        raise TrainingError("Digits without labels cannot teach; take a split that has them.")
+    if len(train) < 2:
+        raise TrainingError("Batch normalisation needs at least two digits to train on.")
+    identity = _identity(model, train, config)
+    device = _device(config.device)
+    autocast = _autocast(config.precision, device)
+    data = {"source": train.source, "split": train.split_name, "count": len(train), "md5": train.md5}
+    train, val = train.to(device), val.to(device) if val is not None else None
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    epoch_steps = max(1, len(train) // config.batch_size)  # a smaller last batch is left out: the next epoch shuffles
+    steps = config.epochs * epoch_steps
+    step, seconds, history = 0, 0.0, []
+    if state is not None and Path(state).exists():
+        step, seconds, history = _resume(Path(state), identity, model, optimizer)
+    show = progress(steps, step) if show_progress else None
+    losses: list[Tensor] = []
+    started = saved = time.perf_counter()
+
+    # Every draw of a step (augmentation, dropout) comes from the seed and the step's number alone, so that a
+    # run can go on from any step without having lived through the ones before.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        while step < steps:
+            epoch, done = divmod(step, epoch_steps)
+            _train_mode(model, config)
+            shuffle = torch.Generator().manual_seed(_draw(config, "order", epoch))
+            for images, labels in islice(train.batches(config.batch_size, shuffle), done, epoch_steps):
+                torch.manual_seed(_draw(config, "step", step))
+                learning_rate = learning_rate_at(step, steps, config)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate
+                if config.augment:
+                    images = augment(images, config.augment)
+                images = normalise(images).contiguous(memory_format=torch.channels_last)
+                with autocast:
+                    logits = model(images)
+                loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                step += 1
+                losses.append(loss.detach())  # read only at a tick: asking a GPU for a number makes it wait
+                epoch_ends = step % epoch_steps == 0
+                if step % TICK and not epoch_ends:
+                    continue
+
+                mean_loss = _mean(losses, step)
+                history.append(
+                    {
+                        "step": step,
+                        "epoch": step / epoch_steps,
+                        "learning_rate": learning_rate,
+                        "train_loss": mean_loss,
+                    }
+                )
+                losses.clear()
+                if epoch_ends:
+                    if val is not None:
+                        result = evaluate(model, val, precision=config.precision)
+                        history[-1] |= {"val_loss": result.loss, "val_accuracy": result.accuracy}
+                    history[-1]["seconds"] = seconds + time.perf_counter() - started
+                if state is not None and (step == steps or time.perf_counter() - saved > SAVE_SECONDS):
+                    saved = time.perf_counter()
+                    _save_state(Path(state), identity, model, optimizer, step, seconds + saved - started, history)
+                if show:
+                    show(history)
+
+    model.to("cpu", memory_format=torch.contiguous_format).eval()
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    hardware = {
+        "device": _name(device),
+        "threads": threads,
+        "precision": _precision(config.precision, device),
+    }
+    return Run(model, config, pd.DataFrame(history), data, hardware)
+
+
+def _train_mode(model: nn.Module, config: TrainConfig) -> None:
+    model.train()
+    if not config.dropout:
+        for layer in model.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.eval()
+
+
+def _draw(config: TrainConfig, what: str, number: int) -> int:
+    """A seed of 32 bits, which is all that PyTorch's CPU generator takes in."""
+    return zlib.crc32(f"{config.seed} {what} {number}".encode())
+
+
+def _mean(losses: list[Tensor], step: int) -> float:
+    values = torch.stack(losses).tolist()
+    for number, value in enumerate(values, start=step - len(values) + 1):
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The loss became {value} at step {number}. Try a learning rate ten times smaller, a longer "
+                f"warmup, or precision='float32'; and look at the images that go in."
+            )
+    return sum(values) / len(values)
+
+
+def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precision: str = "float32") -> Evaluation:
+    """How `model`, where it lies and in eval mode, does on labelled digits; its mode is given back."""
+    if digits.labels is None:
+        raise TrainingError("Digits without labels cannot be scored; take a split that has them.")
+    device = next(model.parameters()).device
+    training = model.training
+    errors, loss = torch.zeros((), device=device), torch.zeros((), device=device)
+    model.eval()
+    with torch.inference_mode(), _autocast(precision, device):
+        for images, labels in digits.to(device).batches(batch_size):
+            logits = model(normalise(images).contiguous(memory_format=torch.channels_last)).float()
+            errors += (logits.argmax(1) != labels).sum()
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+    model.train(training)
+    return Evaluation(int(errors), len(digits), float(loss) / len(digits))
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _precision(wanted: str, device: torch.device) -> str:
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return "bfloat16" if fast else "float32"
+
+
+def _autocast(precision: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=_precision(precision, device) == "bfloat16")
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _identity(model: nn.Module, train: Digits, config: TrainConfig) -> dict:
+    """What must be equal for an unfinished run to go on as if nothing had happened."""
+    weights = md5()
+    for name, tensor in model.state_dict().items():
+        weights.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    facts = {
+        "initial weights": weights.hexdigest(),
+        "training digits": train.md5,
+        "torch": str(torch.__version__),
+    }
+    return facts | {name: repr(value) for name, value in asdict(config).items()}
+
+
+def _save_state(
+    path: Path,
+    identity: dict,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+    history: list[dict],
+) -> None:
+    with written_whole(path) as part:
+        torch.save(
+            {
+                "identity": identity,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "seconds": seconds,
+                "history": history,
+            },
+            part,
+        )
+
+
+def _resume(
+    path: Path, identity: dict, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float, list[dict]]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TrainingError(
+            f"{path} is not an unfinished run ({error}). Move it away, or name another file."
+        ) from error
+    other = [
+        f"{name} ({state['identity'].get(name)} there, {value} here)"
+        for name, value in identity.items()
+        if state["identity"].get(name) != value
+    ]
+    if other:
+        raise TrainingError(
+            f"{path} belongs to another run: it differs in {'; '.join(other)}. "
+            f"Name another file, or delete this one to start anew."
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["seconds"], state["history"]

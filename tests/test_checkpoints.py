@@ -1,0 +1,176 @@
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import mnistlab as ml
+from mnistlab import paths
+
+
+@pytest.fixture(scope="module")
+def run(offline) -> ml.Run:
+    train, val = offline[:400].split(0.2)
+    return ml.fit(ml.CNN(), train, val, ml.TrainConfig(batch_size=32), show_progress=False)
+
+
+@pytest.fixture
+def saved(run, tmp_path) -> Path:
+    return run.save(tmp_path / "mine.safetensors")
+
+
+def test_save_and_load(run, saved, offline):
+    again = ml.load(saved)
+    with torch.no_grad():
+        assert torch.equal(again.model(ml.normalise(offline.images[:8])), run.model(ml.normalise(offline.images[:8])))
+    assert again.config == run.config and again.data == run.data and again.hardware == run.hardware
+    assert again.versions == run.versions and not again.model.training
+    pd.testing.assert_frame_equal(again.history, run.history, check_dtype=False, atol=1e-5)
+
+
+def test_weights_are_readable_by_others(run, saved):
+    plain = ml.CNN(9)
+    plain.load_state_dict(load_file(saved))
+    assert torch.equal(plain.conv5.weight, run.model.conv5.weight)
+
+
+def test_card(run, saved, offline):
+    card = json.loads(saved.with_suffix(".json").read_text())
+    assert card["network"] == "CNN" and card["parameters"] == 437_738
+    assert card["config"]["augment"]["degrees"] == 10 and card["config"]["seed"] == 0
+    assert card["data"]["source"] == offline.source and len(card["data"]["md5"]) == 32
+    assert set(card["versions"]) == {"mnistlab", "torch", "torchvision", "python"}
+    assert len(card["date"]) == 10 and len(card["history"]) == len(run.history)
+
+
+def test_metrics_go_into_the_card(run, tmp_path):
+    run.metrics["test"] = ml.Evaluation(5, 100, 0.2).card()
+    path = run.save(tmp_path / "with_metrics.safetensors")
+    assert ml.load(path).metrics["test"]["accuracy"] == 0.95
+
+
+def test_failed_save_leaves_the_old_file(run, saved, monkeypatch):
+    before = saved.read_bytes()
+    monkeypatch.setattr("mnistlab.checkpoints.save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        run.save(saved)
+    assert saved.read_bytes() == before and len(list(saved.parent.iterdir())) == 2
+
+
+def test_written_whole(tmp_path):
+    file = tmp_path / "new" / "file.txt"
+    with paths.written_whole(file) as part:
+        part.write_text("whole")
+        assert not file.exists()
+    assert file.read_text() == "whole" and os.listdir(file.parent) == ["file.txt"]
+
+    def fail_half_way():
+        with paths.written_whole(file) as part:
+            part.write_text("ha")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert file.read_text() == "whole" and os.listdir(file.parent) == ["file.txt"]
+
+
+def change(path: Path, **tensors) -> None:
+    weights = load_file(path) | tensors
+    save_file({name: tensor for name, tensor in weights.items() if tensor is not None}, path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"conv3.weight": None}, "lacks conv3.weight"),
+        ({"extra": torch.zeros(1)}, "has extra, which the network has not"),
+        ({"dense2.bias": torch.zeros(11)}, r"dense2.bias is \(11,\) instead of \(10,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(saved, tensors, words):
+    change(saved, **tensors)
+    with pytest.raises(ml.CheckpointError, match=words):
+        ml.load(saved)
+
+
+def test_damaged_files_are_refused(saved):
+    card = saved.with_suffix(".json")
+    card.write_text(card.read_text()[:50])
+    with pytest.raises(ml.CheckpointError, match="not valid JSON"):
+        ml.load(saved)
+    card.unlink()
+    assert ml.load(saved).config is None  # weights alone will do
+    saved.write_bytes(saved.read_bytes()[:1000])
+    with pytest.raises(ml.CheckpointError, match="truncated"):
+        ml.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"network": "ViT"}, "network 'ViT'"),
+        ({"network": "layer_table"}, "does not have"),
+        ({"config": {"epochs": 1, "magic": 3}}, r"another version.*magic"),
+    ],
+)
+def test_card_of_another_kind_is_refused(saved, entry, words):
+    file = saved.with_suffix(".json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | entry))
+    with pytest.raises(ml.CheckpointError, match=words):
+        ml.load(saved)
+
+
+def test_missing_and_misnamed(run, tmp_path):
+    with pytest.raises(ml.CheckpointError, match=r"There is no checkpoint.*mnistlab train"):
+        ml.load(tmp_path / "none.safetensors")
+    with pytest.raises(ml.CheckpointError, match=r"named \*\.safetensors"):
+        run.save(tmp_path / "mine.pth")
+
+
+def test_foreign_state_dict(run, tmp_path, offline):
+    torch.save(run.model.state_dict(), tmp_path / "theirs.pth")
+    theirs = ml.load(tmp_path / "theirs.pth")
+    assert torch.equal(theirs.model.dense1.weight, run.model.dense1.weight) and theirs.config is None
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, (Trap.path,)
+
+
+def test_foreign_file_runs_no_code(tmp_path):
+    Trap.path = str(tmp_path / "trapped")
+    for file, write in (
+        ("zip.pth", torch.save),
+        ("plain.pth", lambda x, f: Path(f).write_bytes(pickle.dumps(x))),
+    ):
+        write({"conv1.weight": Trap()}, tmp_path / file)
+        with pytest.raises(ml.CheckpointError, match="can run code"):
+            ml.load(tmp_path / file)
+    assert not Path(Trap.path).exists()
+
+
+def test_foreign_file_that_is_no_state_dict(run, tmp_path):
+    torch.save([1, 2, 3], tmp_path / "list.pth")
+    with pytest.raises(ml.CheckpointError, match="not a state_dict"):
+        ml.load(tmp_path / "list.pth")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    with pytest.raises(ml.CheckpointError, match="damaged"):
+        ml.load(tmp_path / "empty.pth")
+
+
+SHIPPED = ml.home() / "models" / "cnn.safetensors"
+
+
+def test_shipped_network_keeps_its_word(test_digits):
+    """Its card says how many of MNIST's test digits it gets wrong; here they are counted again."""
+    run = ml.load(SHIPPED)
+    assert run.metrics["test"]["accuracy"] >= 0.996 and run.data["count"] == 60_000
+    if not test_digits.is_mnist:
+        assert ml.evaluate(run.model, test_digits).accuracy > 0.93
+    else:
+        assert ml.evaluate(run.model, test_digits).errors == pytest.approx(run.metrics["test"]["errors"], abs=1)
