@@ -1,0 +1,110 @@
+"""Every checker accepts the right answer, tells a stub from an attempt, and refuses wrong answers with a reason."""
+
+import pytest
+import torch
+
+from mnistlab.exercises import Verdict, architecture, dataset, training
+from mnistlab.exercises.training import F
+
+MEAN, STD = 0.1306604763, 0.3081078039
+
+
+def falls_short(step, steps, peak, warmup):
+    return peak * min(1, (step + 1) / (warmup * steps))
+
+
+RIGHT = [
+    (dataset.ink_share, lambda images: (images > 0).float().mean()),
+    (dataset.invert, lambda images: ~images),
+    (dataset.denormalise, lambda x: ((x * STD + MEAN) * 255 + 0.5).to(torch.uint8)),
+    (architecture.output_size, lambda n, k, s, p: (n + 2 * p - k) // s + 1),
+    (architecture.conv_parameters, lambda i, o, k: o * (i * k * k + 1)),
+    (architecture.horizontal_edges, [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]),
+    (training.cross_entropy, lambda logits, label: -logits.log_softmax(0)[label]),
+    (training.schedule, lambda s, n, p, w: p * min((s + 1) / (w * n), (n - s) / (n - w * n))),
+    (
+        training.summarise,
+        lambda a: (sum(a) / len(a), (sum((x - sum(a) / len(a)) ** 2 for x in a) / (len(a) - 1)) ** 0.5),
+    ),
+]
+
+WRONG = [
+    (dataset.ink_share, lambda images: (images == 0).float().mean(), "paper"),
+    (dataset.ink_share, lambda images: images.float().mean() / 255, "brightness"),
+    (dataset.ink_share, lambda images: 100 * (images != 0).double().mean(), "percentage"),
+    (dataset.ink_share, lambda images: (images > 127).double().mean(), "counting gives"),
+    (dataset.invert, lambda images: -images, "wraps round"),
+    (dataset.invert, lambda images: 255.0 - images, "uint8"),
+    (dataset.invert, lambda images: 254 - images, "became"),
+    (dataset.invert, lambda images: images.mul_(0), "changed the images"),
+    (dataset.denormalise, lambda x: ((x * STD + MEAN) * 255).to(torch.uint8), "off by one"),
+    (
+        dataset.denormalise,
+        lambda x: ((x + MEAN) * STD * 255).clamp(0, 255).round().to(torch.uint8),
+        "reverse order",
+    ),
+    (dataset.denormalise, lambda x: x * STD + MEAN, "end at 1"),
+    (architecture.output_size, lambda n, k, s, p: (n + 2 * p - k) // s, "first window"),
+    (architecture.output_size, lambda n, k, s, p: (n + 2 * p - k) / s + 1, "whole windows"),
+    (architecture.output_size, lambda n, k, s, p: (n + p - k) // s + 1, "PyTorch makes"),
+    (architecture.conv_parameters, lambda i, o, k: i * o * k * k, "bias"),
+    (architecture.conv_parameters, lambda i, o, k: o * (k * k + 1), "slice"),
+    (architecture.conv_parameters, lambda i, o, k: o * i * k + o, "PyTorch's layer"),
+    (architecture.horizontal_edges, torch.ones(3, 3), "sum to zero"),
+    (architecture.horizontal_edges, [[1, 1, 1], [0, 0, 0], [-1, -1, -1]], "positive"),
+    (architecture.horizontal_edges, [[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]], "vertical"),
+    (architecture.horizontal_edges, torch.zeros(5, 5), "3×3"),
+    (training.cross_entropy, lambda logits, label: logits.log_softmax(0)[label], "sign"),
+    (training.cross_entropy, lambda logits, label: logits.softmax(0)[label], "probability"),
+    (
+        training.cross_entropy,
+        lambda logits, label: -(logits.exp()[label] / logits.exp().sum()).log(),
+        "overflows",
+    ),
+    (
+        training.cross_entropy,
+        lambda logits, label: F.mse_loss(logits.softmax(0), torch.eye(10)[label]),
+        "PyTorch says",
+    ),
+    (training.schedule, falls_short, "way down"),
+    (training.schedule, lambda s, n, p, w: p * (n - s) / n, "way up"),
+    (training.schedule, lambda s, n, p, w: p, "way up"),
+    (training.summarise, lambda a: (max(a), 0.0), "best seed"),
+    (
+        training.summarise,
+        lambda a: (torch.tensor(a, dtype=torch.float64).mean(), torch.tensor(a).double().std(correction=0)),
+        "n − 1",
+    ),
+    (training.summarise, lambda a: sum(a) / len(a), "two numbers"),
+]
+
+CHECKERS = {check for check, _ in RIGHT}
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=lambda x: getattr(x, "__name__", ""))
+def test_right(check, answer):
+    verdict = check(answer)
+    assert verdict.state == "right", verdict
+
+
+@pytest.mark.parametrize(("check", "answer", "reason"), WRONG, ids=lambda x: getattr(x, "__name__", str(x)))
+def test_wrong(check, answer, reason):
+    verdict = check(answer)
+    assert verdict.state == "not yet" and reason in verdict.message, verdict
+
+
+@pytest.mark.parametrize("check", CHECKERS, ids=lambda check: check.__name__)
+def test_stubs_and_accidents(check):
+    assert check(...).state == "not attempted"
+    if check is not architecture.horizontal_edges:
+        assert check(lambda *_: ...).state == "not attempted"
+        assert "returns nothing" in check(lambda *_: None).message
+        assert "a function is asked for" in check(3).message
+    failing = check(lambda *_: 1 / 0)
+    assert failing.state == "not yet"
+    assert sum(wrong is check for wrong, *_ in WRONG) >= 2
+
+
+def test_verdict_can_be_read():
+    verdict = Verdict("not yet", "a < b")
+    assert repr(verdict) == "Not yet: a < b" and "a &lt; b" in verdict._repr_html_()
