@@ -1,0 +1,473 @@
+"""Every still figure. Each function takes what it draws and returns a Figure; none shows or saves anything.
+
+Ink is dark on light paper, as on a page. Signed values run from blue over white (exactly zero) to orange, on
+a scale as long on one side as on the other.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from mnistlab.checkpoints import Run
+from mnistlab.data import Digits
+from mnistlab.training import wilson
+
+INK = "gray_r"
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#1763a6", "#ffffff", "#d9730d"])
+BLUE, ORANGE, GREEN, GREY = "#1763a6", "#d9730d", "#2e8540", "#6b6b6b"
+DPI = 110
+
+
+def present(figure: Figure, name: str, alt: str) -> None:
+    """Show `figure` in a notebook with a text for those who cannot see it.
+
+    `make notebooks` also keeps it as visualizations/<name>.png.
+    """
+    from IPython.display import display
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+    content = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
+    display(content, raw=True, metadata={"image/png": {"alt": alt, "name": name}})
+
+
+def _figure(width: float, height: float, title: str, source: str = "") -> Figure:
+    figure = Figure((width, height), layout="constrained")
+    figure.suptitle(title, fontsize=14, fontweight="bold", ha="left", x=0.01)
+    if source and source != "MNIST":
+        figure.supxlabel(f"Digits: {source}", fontsize=9, color=ORANGE)
+    return figure
+
+
+def _bare(axes: Axes) -> Axes:
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def _picture(axes: Axes, image: Tensor | np.ndarray, *, signed: bool = False, limit: float | None = None) -> None:
+    image = np.asarray(image, dtype=float)
+    if signed:
+        limit = limit or float(np.abs(image).max()) or 1.0
+        axes.imshow(image, cmap=SIGNED, vmin=-limit, vmax=limit)
+    else:
+        axes.imshow(image, cmap=INK, vmin=0, vmax=limit or 255)
+
+
+def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None, columns: int = 10) -> Figure:
+    """Digits side by side, each under its caption (default: its label)."""
+    rows = -(-len(digits) // columns)
+    figure = _figure(columns * 0.95, rows * 1.15 + 0.6, title, digits.source)
+    captions = captions or [str(int(label)) for label in digits.labels]
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        _bare(axes)
+        if index < len(digits):
+            _picture(axes, digits.images[index, 0])
+            axes.set_title(captions[index], fontsize=11)
+    return figure
+
+
+def picture_row(pictures: dict[str, Tensor], title: str, source: str = "", *, signed: bool = False) -> Figure:
+    """A few (H, W) pictures in a row, each under its name, on one scale; any size from 2×2 up."""
+    figure = _figure(len(pictures) * 2.5, 3.2, title, source)
+    limit = max(float(p.abs().max()) for p in pictures.values()) if signed else None
+    for axes, (name, picture) in zip(
+        figure.subplots(1, len(pictures), squeeze=False).flat, pictures.items(), strict=True
+    ):
+        _picture(axes, picture, signed=signed, limit=limit)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("#bbbbbb")
+        axes.set_title(name, fontsize=11)
+    return figure
+
+
+def pixel_values(digits: Digits, title: str) -> Figure:
+    """The 784 numbers of the first digit, each written into its pixel."""
+    image = digits.images[0, 0].numpy()
+    figure = _figure(9.5, 9.6, title, digits.source)
+    axes = figure.subplots()
+    _picture(axes, image)
+    for (row, column), value in np.ndenumerate(image):
+        if value:
+            axes.text(
+                column,
+                row,
+                value,
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if value > 128 else "black",
+            )
+    axes.set(xticks=range(0, 28, 3), yticks=range(0, 28, 3), xlabel="column", ylabel="row")
+    return figure
+
+
+def class_shares(splits: dict[str, Digits], title: str) -> Figure:
+    """How many digits of each class every split holds, in percent of the split."""
+    table = pd.concat(pd.DataFrame({"digit": digits.labels.numpy(), "split": name}) for name, digits in splits.items())
+    shares = table.groupby("split", sort=False)["digit"].value_counts(normalize=True).mul(100).reset_index()
+    figure = _figure(9, 4, title, next(iter(splits.values())).source)
+    axes = figure.subplots()
+    sns.barplot(shares, x="digit", y="proportion", hue="split", palette=[BLUE, ORANGE], ax=axes)
+    axes.axhline(10, color=GREY, linestyle="--", linewidth=1)
+    axes.text(9.6, 10.1, "10%", color=GREY, ha="right", va="bottom", fontsize=10)
+    axes.set(ylabel="% of the split", xlabel="digit")
+    axes.legend(title=None, frameon=False, ncols=2, loc="upper left")
+    axes.set_ylim(0, shares["proportion"].max() * 1.25)
+    sns.despine(figure)
+    return figure
+
+
+def mean_images(digits: Digits, title: str) -> Figure:
+    """For each class the mean image, and below it how much each pixel varies (standard deviation)."""
+    figure = _figure(10, 2.7, title, digits.source)
+    grid = figure.subplots(2, 10)
+    for digit in range(10):
+        images = digits.images[digits.labels == digit, 0].float()
+        for axes, picture in zip(grid[:, digit], (images.mean(0), images.std(0)), strict=True):
+            _picture(_bare(axes), picture, limit=255 if axes is grid[0, digit] else 128)
+        grid[0, digit].set_title(digit, fontsize=11)
+    grid[0, 0].set_ylabel("mean", fontsize=11)
+    grid[1, 0].set_ylabel("spread", fontsize=11)
+    return figure
+
+
+def value_histograms(values: dict[str, Tensor], title: str, source: str = "") -> Figure:
+    """One histogram a named set of numbers, with its mean and standard deviation marked."""
+    figure = _figure(10, 3.6, title, source)
+    for axes, (name, numbers), colour in zip(
+        figure.subplots(1, len(values)), values.items(), (BLUE, ORANGE), strict=False
+    ):
+        numbers = numbers.flatten().numpy()
+        sns.histplot(numbers, bins=50, ax=axes, color=colour, stat="percent", edgecolor=None)
+        mean, std = float(numbers.mean()), float(numbers.std())
+        axes.axvline(mean, color="black", linewidth=1.5)
+        axes.set(xlabel=name, ylabel="% of pixels", yscale="log")
+        axes.set_title(f"mean {round(mean, 2) + 0.0:.2f}, standard deviation {std:.2f}", fontsize=11)
+    sns.despine(figure)
+    return figure
+
+
+def centres(points: Tensor, title: str, source: str = "") -> Figure:
+    """(N, 2) row and column of each digit's centre of mass, over the pixel grid around the middle."""
+    figure = _figure(5.6, 5.4, title, source)
+    axes = figure.subplots()
+    axes.scatter(points[:, 1], points[:, 0], s=4, alpha=0.25, color=BLUE, linewidth=0)
+    axes.add_patch(Rectangle((13.5, 13.5), 1, 1, fill=False, color=ORANGE, linewidth=2))
+    axes.text(14, 13.45, "pixel (14, 14)", color=ORANGE, ha="center", va="bottom", fontsize=11)
+    axes.set(
+        xlim=(12.5, 15.5),
+        ylim=(15.5, 12.5),
+        xlabel="column of the centre of mass",
+        ylabel="row",
+        aspect="equal",
+    )
+    sns.despine(figure)
+    return figure
+
+
+def flat_maps(maps: dict[str, np.ndarray], labels: Tensor, title: str, source: str = "") -> Figure:
+    """Named (N, 2) maps of the same digits, each digit a dot in its class's colour, each class named in place."""
+    figure = _figure(11, 5.4, title, source)
+    colours = sns.color_palette("tab10", 10)
+    labels = labels.numpy()
+    for axes, (name, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
+        axes.scatter(*points.T, c=[colours[label] for label in labels], s=6, alpha=0.6, linewidth=0)
+        places = _apart({digit: np.median(points[labels == digit], 0) for digit in np.unique(labels)}, points)
+        for digit in places:
+            axes.text(
+                *places[digit],
+                digit,
+                fontsize=14,
+                fontweight="bold",
+                ha="center",
+                va="center",
+                bbox={
+                    "boxstyle": "circle,pad=0.2",
+                    "facecolor": "white",
+                    "edgecolor": colours[digit],
+                    "lw": 2,
+                },
+            )
+        _bare(axes).set_title(name, fontsize=12)
+    return figure
+
+
+def _apart(places: dict[int, np.ndarray], points: np.ndarray) -> dict[int, np.ndarray]:
+    """The places, those nearer to each other than a label is wide pushed apart."""
+    names, spots = list(places), np.stack(list(places.values())).astype(float)
+    width = 0.075 * np.ptp(points, 0)
+    for _ in range(50):
+        gaps = (spots[:, None] - spots) / width
+        distances = np.linalg.norm(gaps, axis=-1, keepdims=True)
+        push = np.where((distances > 0) & (distances < 1), (1 - distances) * gaps / np.maximum(distances, 1e-9), 0)
+        spots += 0.5 * push.sum(1) * width
+    return dict(zip(names, spots, strict=True))
+
+
+def accuracy_bars(right: dict[str, Tensor], title: str, source: str = "") -> Figure:
+    """The share of True in each named (N,) mask, with Wilson's 95% interval as a whisker."""
+    figure = _figure(9, 3.6, title, source)
+    axes = figure.subplots()
+    for x, mask in enumerate(right.values()):
+        share = 100 * float(mask.double().mean())
+        low, high = (100 * end for end in wilson(int(mask.sum()), len(mask)))
+        axes.bar(x, share, color=BLUE, yerr=[[share - low], [high - share]], capsize=4, ecolor="black")
+        axes.text(x, high + 0.5, f"{share:.1f}", ha="center", va="bottom", fontsize=11)
+    axes.set(ylabel="accuracy (%)", ylim=(0, 109), yticks=range(0, 101, 20))
+    axes.set_xticks(range(len(right)), right)
+    sns.despine(figure)
+    return figure
+
+
+def products(window: Tensor, weights: Tensor, title: str, bias: float = 0.0) -> Figure:
+    """One step of a convolution: (k, k) window × (k, k) weights = products, every number written out, and the sum."""
+    result = window * weights
+    figure = _figure(10.5, 3.5, title)
+    parts = figure.subplots(1, 4, width_ratios=[1, 1, 1, 0.7])
+    for axes, numbers, name, sign in zip(
+        parts[:3],
+        (window, weights, result),
+        ("window (pixels)", "filter (weights)", "products"),
+        ("×", "=", ""),
+        strict=True,
+    ):
+        numbers = numbers.numpy()
+        signed = name != "window (pixels)"
+        _picture(axes, numbers, signed=signed, limit=None if signed else max(1.0, numbers.max()))
+        _bare(axes).set_title(name, fontsize=12)
+        dark = np.abs(numbers) > 0.6 * max(np.abs(numbers).max(), 1e-9)
+        for (row, column), value in np.ndenumerate(numbers):
+            axes.text(
+                column,
+                row,
+                f"{value + 0.0:.2f}".replace("-", "−"),
+                ha="center",
+                va="center",
+                fontsize=12,
+                color="white" if dark[row, column] else "black",
+            )
+        axes.text(1.1, 0.5, sign, transform=axes.transAxes, fontsize=22, ha="center", va="center")
+    _bare(parts[3])
+    total = float(result.sum())
+    lines = [f"sum   {total:+.2f}", f"bias  {bias:+.2f}", "─" * 11, f"cell  {total + bias:+.2f}"]
+    parts[3].text(0.1, 0.5, "\n".join(lines).replace("-", "−"), family="monospace", fontsize=14, va="center")
+    return figure
+
+
+def filter_result(image: Tensor, weights: Tensor, result: Tensor, title: str, source: str = "") -> Figure:
+    """(H, W) image, (k, k) filter and the (H′, W′) map it makes; orange where it says yes, blue where no."""
+    figure = _figure(9.5, 3.6, title, source)
+    axes = figure.subplots(1, 3, width_ratios=[1, 0.45, 1])
+    _picture(axes[0], image, limit=float(image.max()))
+    _picture(axes[1], weights, signed=True)
+    _picture(axes[2], result, signed=True)
+    for one, name in zip(axes, ("input", "filter", "feature map"), strict=True):
+        one.set(xticks=[], yticks=[])
+        one.spines[:].set_color("#bbbbbb")
+        one.set_title(f"{name}, {one.images[0].get_array().shape[0]}×{one.images[0].get_array().shape[1]}", fontsize=12)
+    for (row, column), value in np.ndenumerate(weights.numpy()):
+        strong = abs(value) > 0.6 * weights.abs().max()
+        axes[1].text(
+            column,
+            row,
+            f"{value:g}".replace("-", "−"),
+            ha="center",
+            va="center",
+            color="white" if strong else "black",
+        )
+    figure.colorbar(axes[2].images[0], ax=axes[2], shrink=0.8)
+    return figure
+
+
+def pooling(before: Tensor, after: Tensor, title: str) -> Figure:
+    """(2k, 2k) → (k, k): the winner of every 2×2 window outlined, and the grid of winners."""
+    figure = _figure(8.5, 4.4, title)
+    left, right = figure.subplots(1, 2, width_ratios=[2, 1.2])
+    limit = float(before.abs().max())
+    for axes, numbers in ((left, before), (right, after)):
+        _picture(_bare(axes), numbers, signed=True, limit=limit)
+        for (row, column), value in np.ndenumerate(numbers.numpy()):
+            axes.text(
+                column,
+                row,
+                f"{value:.1f}".replace("-", "−"),
+                ha="center",
+                va="center",
+                fontsize=11,
+                color="white" if abs(value) > 0.6 * limit else "black",
+            )
+    for row, column in np.ndindex(*after.shape):
+        window = before[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        down, along = divmod(int(window.argmax()), 2)
+        left.add_patch(Rectangle((2 * column - 0.5, 2 * row - 0.5), 2, 2, fill=False, color=GREY, lw=1.5))
+        left.add_patch(
+            Rectangle((2 * column + along - 0.46, 2 * row + down - 0.46), 0.92, 0.92, fill=False, color=GREEN, lw=3)
+        )
+    left.set_title(f"{len(before)}×{len(before)}, the winners outlined", fontsize=12)
+    right.set_title(f"{len(after)}×{len(after)}, the winners only", fontsize=12)
+    return figure
+
+
+def network_shapes(table: pd.DataFrame, title: str) -> Figure:
+    """Layers of a layer table as blocks: height is the map's side, width the number of channels (square root)."""
+    shapes = table[table["kind"].isin(["Conv2d", "MaxPool2d", "Linear"])]
+    blocks = [("input", "Input", (1, 28, 28))]
+    blocks += list(shapes[["name", "kind", "output_shape"]].itertuples(index=False, name=None))
+    colours = {"Input": GREY, "Conv2d": BLUE, "MaxPool2d": GREEN, "Linear": ORANGE}
+    figure = _figure(11.5, 4.4, title)
+    axes = _bare(figure.subplots())
+    x = 0.0
+    for index, (name, kind, shape) in enumerate(blocks):
+        channels, side = (shape[0], shape[1]) if len(shape) == 3 else (shape[0], 2.0)
+        width = np.sqrt(channels) * 0.55 + 0.6
+        axes.add_patch(Rectangle((x, -side / 2), width, side, color=colours[kind], alpha=0.85, lw=0))
+        sizes = "×".join(map(str, shape))
+        low = -19.5 if index % 2 else -17
+        axes.text(x + width / 2, low, sizes, ha="center", va="center", fontsize=10)
+        axes.text(
+            x + width / 2,
+            16.5,
+            name,
+            ha="center",
+            va="center",
+            fontsize=11,
+            color=colours[kind],
+            fontweight="bold",
+        )
+        axes.plot([x + width / 2] * 2, [low + 1, -side / 2], color="#cccccc", lw=0.8, zorder=0)
+        x += width + 2.4
+    axes.set(xlim=(-2, x), ylim=(-21, 18.5))
+    return figure
+
+
+def costs(table: pd.DataFrame, title: str) -> Figure:
+    """Share of parameters and of multiply-adds of each layer that has weights."""
+    rows = table[table["multiply_adds"] > 0]
+    figure = _figure(10, 3.8, title)
+    for axes, column, colour in zip(
+        figure.subplots(1, 2, sharey=True), ("parameters", "multiply_adds"), (ORANGE, BLUE), strict=True
+    ):
+        share = 100 * rows[column] / table[column].sum()
+        axes.barh(rows["name"], share, color=colour)
+        for y, (value, count) in enumerate(zip(share, rows[column], strict=True)):
+            axes.text(value + 1, y, f"{count:,}", va="center", fontsize=10)
+        axes.set(xlabel=f"% of all {column.replace('_', '-')}", xlim=(0, share.max() * 1.35))
+        axes.set_title(f"{table[column].sum():,} {column.replace('_', '-')}", fontsize=12)
+    axes.invert_yaxis()
+    sns.despine(figure)
+    return figure
+
+
+def receptive_fields(digits: Digits, fields: pd.DataFrame, title: str) -> Figure:
+    """On the first digit: the pixels that the middlemost cell of each layer sees, where they really lie."""
+    figure = _figure(10.5, 5.6, title, digits.source)
+    for axes, (name, field) in zip(figure.subplots(2, -(-len(fields) // 2)).flat, fields.iterrows(), strict=False):
+        cell = round((13.5 - field["start"] - (field["size"] - 1) / 2) / field["step"])
+        corner = field["start"] + cell * field["step"] - 0.5
+        _picture(_bare(axes), digits.images[0, 0])
+        axes.add_patch(Rectangle((corner, corner), *[field["size"]] * 2, color=GREEN, alpha=0.3, lw=0))
+        axes.add_patch(Rectangle((corner, corner), *[field["size"]] * 2, fill=False, color=GREEN, lw=2.5))
+        axes.add_patch(Rectangle((-0.5, -0.5), 28, 28, fill=False, color="#bbbbbb"))
+        axes.set(xlim=(-3.2, 28.2), ylim=(28.2, -3.2))
+        axes.set_title(f"{name}: {field['size']}×{field['size']}", fontsize=12)
+    return figure
+
+
+def probability_bars(probabilities: Tensor, title: str, source: str = "") -> Figure:
+    """(N, 10) probabilities: every digit's ten as faint lines, their mean as bars, one tenth as a dashed line."""
+    figure = _figure(8.5, 3.6, title, source)
+    axes = figure.subplots()
+    axes.bar(range(10), probabilities.mean(0), color=BLUE, alpha=0.8)
+    axes.plot(range(10), probabilities.T.numpy(), color=GREY, alpha=min(1, 5 / len(probabilities)), linewidth=0.8)
+    axes.axhline(0.1, color="black", linestyle="--", linewidth=1.2)
+    axes.set(xticks=range(10), xlabel="digit", ylabel="probability", ylim=(0, max(0.2, 1.1 * probabilities.max())))
+    sns.despine(figure)
+    return figure
+
+
+def curves(
+    table: pd.DataFrame,
+    title: str,
+    x: str,
+    y: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    source: str = "",
+) -> Figure:
+    """One line for each column of `table` over its index, named at the side."""
+    figure = _figure(8.5, 4, title, source)
+    axes = figure.subplots()
+    for (name, line), colour, style in zip(table.items(), (BLUE, ORANGE, GREEN, GREY), "-", strict=False):
+        axes.plot(
+            line.dropna(),
+            color=colour,
+            linestyle=style,
+            linewidth=2,
+            label=name,
+            marker="o" if line.notna().sum() < 16 else None,
+        )
+    axes.set(xlabel=x, ylabel=y, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    if len(table.columns) > 1:
+        axes.legend(frameon=False, fontsize=11)
+    sns.despine(figure)
+    return figure
+
+
+def learning_curves(run: Run, title: str) -> Figure:
+    """A run's loss over its steps and, where it was measured, the validation loss and errors after each epoch."""
+    figure = _figure(10, 4, title, run.data.get("source", ""))
+    left, right = figure.subplots(1, 2)
+    left.plot(run.history["step"], run.history["train_loss"], color=BLUE, lw=2)
+    left.set(xlabel="step", ylabel="training loss", yscale="log")
+    left.set_title("loss of each stretch of 20 steps", fontsize=12)
+    ends = run.history.dropna(subset="val_accuracy")
+    errors = 100 * (1 - ends["val_accuracy"])
+    right.plot(ends["epoch"], errors, color=ORANGE, lw=2, marker="o")
+    for epoch, error in zip(ends["epoch"], errors, strict=True):
+        right.annotate(f"{error:.2f} %", (epoch, error), (0, 8), textcoords="offset points", ha="center", fontsize=11)
+    right.set(
+        xlabel="epoch",
+        ylabel="wrong on validation (%)",
+        ylim=(0, errors.max() * 1.25),
+        xlim=(ends["epoch"].min() - 0.4, ends["epoch"].max() + 0.4),
+    )
+    right.set_xticks(ends["epoch"] if len(ends) < 12 else ends["epoch"][::2])
+    right.set_title("errors after each epoch", fontsize=12)
+    sns.despine(figure)
+    return figure
+
+
+def seed_spread(accuracies: Sequence[float], intervals: Sequence[tuple[float, float]], title: str) -> Figure:
+    """Accuracy of each seed with its own interval, and the mean ± one standard deviation over the seeds as a band."""
+    values = 100 * np.asarray(accuracies)
+    ends = 100 * np.asarray(intervals).T
+    mean, std = values.mean(), values.std(ddof=1)
+    figure = _figure(8.5, 4, title)
+    axes = figure.subplots()
+    axes.axhspan(mean - std, mean + std, color=ORANGE, alpha=0.25, lw=0, label=f"{mean:.2f} ± {std:.2f} over the seeds")
+    axes.axhline(mean, color=ORANGE, lw=1.5)
+    axes.errorbar(
+        range(len(values)),
+        values,
+        yerr=np.abs(ends - values),
+        fmt="o",
+        color=BLUE,
+        capsize=5,
+        label="one run, with the 95% interval of its own 10,000 digits",
+    )
+    axes.set(xlabel="seed", ylabel="test accuracy (%)", xticks=range(len(values)))
+    axes.set_ylim(ends.min() - 0.03, ends.max() + 0.12)
+    axes.legend(frameon=False, fontsize=10, loc="upper center", ncols=2)
+    sns.despine(figure)
+    return figure
