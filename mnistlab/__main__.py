@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--learning-rate", type=float, default=ml.TrainConfig.learning_rate)
     train.add_argument("--batch-size", type=int, default=ml.TrainConfig.batch_size)
     train.add_argument("--seed", type=int, default=ml.TrainConfig.seed)
-    train.add_argument("--dropout", action="store_true", help="for long runs; a short one learns less with it")
+    train.add_argument("--dropout", action="store_true", help="hide random cells while training; it did not pay here")
     train.add_argument("--device", default=ml.TrainConfig.device)
     train.add_argument("--resume", action="store_true", help="keep the unfinished run beside --out, and go on from it")
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         {"data": _data, "train": _train, "evaluate": _evaluate}[options.command](options)
-    except (ml.DataError, ml.CheckpointError, ml.TrainingError, ValueError) as error:
+    except (ml.DataError, ml.CheckpointError, ml.TrainingError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -43,6 +43,9 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    if options.out.suffix != ".safetensors":  # said before the training, not after it
+        raise ValueError(f"--out must name a *.safetensors file, not {options.out.name}.")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     train, val = ml.load_digits("train").split(0.15, seed=0)
     print(f"training on {train}")
     config = replace(
@@ -69,7 +72,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _said(result: ml.Evaluation) -> str:
     low, high = result.interval
-    return f"{result.errors} wrong, {result.accuracy:.2%} (95 %: {low:.2%} to {high:.2%})"
+    return f"{result.errors} wrong, {result.accuracy:.2%} (95%: {low:.2%} to {high:.2%})"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ class Affine:
     shear: float = 0.15
     shift: float = 1.5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < 1 or min(self.degrees, self.shear, self.shift) < 0:
+            raise ValueError(f"{self} makes no sense: no limit is negative, and scale stays below 1.")
+
     def matrices(self, count: int, size: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """(count, 2, 3): for each image, where in the input each output pixel is read (affine_grid's theta)."""
         draw = torch.rand(6, count, device=device, generator=generator) * 2 - 1

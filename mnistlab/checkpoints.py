@@ -4,15 +4,14 @@ import datetime
 import json
 import platform
 from dataclasses import asdict, dataclass, field
+from hashlib import md5
 from pathlib import Path
-from pickle import UnpicklingError
-from zipfile import BadZipFile
 
 import pandas as pd
 import safetensors
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import mnistlab
@@ -68,11 +67,11 @@ class Run:
             "date": datetime.date.today().isoformat(),
             "history": json.loads(self.history.to_json(orient="records", double_precision=6)),
         }
-        weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
-        with written_whole(path) as part:
-            save_file(weights, part)
-        with written_whole(path.with_suffix(".json")) as part:
-            part.write_text(_json(card), encoding="utf-8")
+        weights = save({name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()})
+        text = _json({**card, "weights_md5": md5(weights).hexdigest()})
+        with written_whole(path) as part, written_whole(path.with_suffix(".json")) as card_part:
+            part.write_bytes(weights)
+            card_part.write_text(text, encoding="utf-8")
         return path
 
 
@@ -88,7 +87,7 @@ def load(path: str | Path) -> Run:
         raise CheckpointError(f"There is no checkpoint {path}. Train one: python -m mnistlab train --out {path}")
     weights = _weights(path)
     card_file = path.with_suffix(".json")
-    card = _card(card_file) if path.suffix == ".safetensors" and card_file.is_file() else {"network": "CNN"}
+    card = _card(card_file, path) if path.suffix == ".safetensors" and card_file.is_file() else {"network": "CNN"}
     network = getattr(networks, str(card.get("network")), None)
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise CheckpointError(f"{card_file} names the network {card.get('network')!r}, which mnistlab does not have.")
@@ -99,7 +98,7 @@ def load(path: str | Path) -> Run:
         try:
             affine = Affine(**config["augment"]) if config.get("augment") else None
             config = TrainConfig(**{**config, "augment": affine})
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise CheckpointError(f"{card_file} was written by another version of mnistlab: {error}.") from error
     parts = {name: card.get(name) or {} for name in ("data", "hardware", "metrics", "versions")}
     return Run(model.eval(), config or None, pd.DataFrame(card.get("history", [])), **parts)
@@ -115,7 +114,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
             ) from error
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, BadZipFile) as error:
+    except Exception as error:  # a damaged pickle can end in almost any of them
         raise CheckpointError(
             f"{path} holds more than tensors, or is damaged, and was not opened, because such a file can run code. "
             f"Save it again as torch.save(model.state_dict(), path)."
@@ -125,11 +124,19 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _card(file: Path) -> dict:
+def _card(file: Path, weights: Path) -> dict:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}). Fetch it again with its weights.") from error
+        card = json.loads(file.read_text(encoding="utf-8"))
+        known = card["weights_md5"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{file} is not a card in valid JSON ({error}). Fetch it again with its weights."
+        ) from error
+    if known != md5(weights.read_bytes()).hexdigest():
+        raise CheckpointError(
+            f"{file} belongs to other weights than {weights.name}. Fetch both again, or move it away."
+        )
+    return card
 
 
 def _fit_into(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

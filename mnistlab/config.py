@@ -35,8 +35,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives a list
         for name, value, right in (
-            ("epochs", self.epochs, self.epochs >= 1),
-            ("batch_size", self.batch_size, self.batch_size >= 2),
+            ("epochs", self.epochs, isinstance(self.epochs, int) and self.epochs >= 1),
+            ("batch_size", self.batch_size, isinstance(self.batch_size, int) and self.batch_size >= 2),
             ("learning_rate", self.learning_rate, self.learning_rate > 0),
             ("warmup", self.warmup, 0 <= self.warmup < 1),
             ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1),

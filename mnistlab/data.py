@@ -2,10 +2,12 @@
 
 import gzip
 import hashlib
+import operator
 import os
 import shutil
 import socket
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,7 +43,7 @@ class DataError(ValueError):
     """Digits could not be read; the message names the file and the remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Digits:
     """Handwritten digits, all in memory, on one device.
 
@@ -62,6 +64,8 @@ class Digits:
             )
         if self.labels is None:
             return
+        if self.labels.dtype != torch.int64:
+            raise DataError(f"Labels must be int64; these are {self.labels.dtype}.")
         if self.labels.shape != (len(self.images),):
             raise DataError(f"{len(self.images)} images but {len(self.labels)} labels: they do not belong together.")
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= 9:
@@ -72,7 +76,8 @@ class Digits:
 
     def __getitem__(self, index: int | slice | Tensor) -> "Digits":
         """A smaller Digits: of one digit, a slice, an index tensor or a boolean mask."""
-        if isinstance(index, int):
+        if not isinstance(index, slice) and not (isinstance(index, Tensor) and index.ndim):
+            index = operator.index(index)
             if not -len(self) <= index < len(self):
                 raise IndexError(f"There is no digit {index} among {len(self):,}.")
             index = slice(index, index + 1) if index != -1 else slice(-1, None)
@@ -132,6 +137,8 @@ class Digits:
 
         Nothing is copied but the batch itself: an index picks the rows where they lie, on the device.
         """
+        if self.labels is None:
+            raise DataError("These digits have no labels, so there are no batches to learn from.")
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
         for index in order.to(self.images.device).split(batch_size):
             yield self.images[index], self.labels[index]
@@ -163,6 +170,8 @@ def centre_in_box(ink: Tensor) -> Tensor:
     box = F.pad(box, (left, side - width - left, top, side - height - top))
     box = F.interpolate(box[None, None], (20, 20), mode="bicubic", antialias=True)[0, 0]
     box = box.clamp(0, 255).round().to(torch.uint8)
+    if not box.any():  # the ink was fainter than one grey level
+        return canvas
     centre = [int(torch.round(14 - c)) for c in centre_of_mass(box)]
     row, column = (min(max(c, 0), 8) for c in centre)
     canvas[row : row + 20, column : column + 20] = box
@@ -171,7 +180,7 @@ def centre_in_box(ink: Tensor) -> Tensor:
 
 def centre_of_mass(images: Tensor) -> Tensor:
     """(…, H, W) → (…, 2): the mean row and column index of the ink, each pixel weighted by its grey level."""
-    ink = images.double()
+    ink = images.float()
     total = ink.sum((-2, -1))
     rows = (ink.sum(-1) * torch.arange(ink.shape[-2], device=ink.device)).sum(-1) / total
     columns = (ink.sum(-2) * torch.arange(ink.shape[-1], device=ink.device)).sum(-1) / total
@@ -187,60 +196,60 @@ def load_digits(split: str = "train", source: str | Path = "auto") -> Digits:
       "download"  torchvision's download (its mirrors, its checksums) into data/, unless they are there already.
       "offline"   scikit-learn's 1,797 digits brought to MNIST's form: 1,437 to train on, 360 to test on.
       a path      a folder with MNIST/raw/* (checked by MD5), with IDX files (.gz too) or with Kaggle's
-                  train.csv and test.csv; or one such CSV file.
-    MNISTLAB_DATA takes a path or "offline".
+                  train.csv and test.csv.
+    MNISTLAB_DATA takes a path (a relative one starts at the repository's root) or "offline".
 
     Raises DataError, naming file and remedy, for anything truncated, altered or malformed. Deletes nothing.
     """
     if split not in PREFIX:
         raise DataError(f'There is no split "{split}"; take "train" or "test".')
     if source == "auto" and (chosen := os.environ.get("MNISTLAB_DATA")):
-        source = chosen
+        source = chosen if chosen == "offline" else home() / Path(chosen).expanduser()
     if source == "offline":
         return _offline(split)
-    if source == "download":
-        return _downloaded(split)
-    if source != "auto":
-        return _from_path(Path(source).expanduser(), split)
+    try:
+        if source == "download":
+            return _downloaded(split)
+        if source == "auto":
+            return _found_or_downloaded(split)
+        return _from_folder(Path(source).expanduser(), split)
+    except PermissionError as error:
+        raise DataError(f"No permission to read {error.filename}. Allow it, or choose another folder.") from error
 
-    kept = home() / "data"
-    if (digits := _find_in(kept, split)) is not None:
+
+def _found_or_downloaded(split: str) -> Digits:
+    if (digits := _find_in(home() / "data", split)) is not None:
         return digits
     try:
         return _downloaded(split)
+    except PermissionError:
+        raise
     except OSError as error:
         warnings.warn(
             f"\n{'=' * 88}\nNO MNIST HERE: these are 1,797 digits that scikit-learn ships, not MNIST's 70,000.\n"
             f"The download failed: {str(error).strip()}\nNumbers and figures will differ from those in the text. "
             f"Connect once and run again,\nor set MNISTLAB_DATA to a folder that holds MNIST/raw.\n{'=' * 88}",
-            stacklevel=2,
+            stacklevel=3,
         )
         return _offline(split)
 
 
-def _from_path(path: Path, split: str) -> Digits:
-    try:
-        if path.is_file():
-            return _read_kaggle(path, split)
-        if not path.is_dir():
-            raise DataError(f"There is no folder {path}. Point MNISTLAB_DATA to one that holds MNIST/raw.")
-        digits = _find_in(path, split)
-    except PermissionError as error:
-        raise DataError(
-            f"No permission to read {error.filename or path}. Allow it, or choose another folder."
-        ) from error
-    if digits is None:
-        raise DataError(
-            f"No MNIST in {path}. Connect once and run 'python -m mnistlab data', or set MNISTLAB_DATA to a folder "
-            f"that holds MNIST/raw, {PREFIX[split]}-images-idx3-ubyte with its labels, or Kaggle's {split}.csv."
-        )
-    return digits
+def _from_folder(folder: Path, split: str) -> Digits:
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Name one that holds MNIST/raw, IDX files or Kaggle's CSV files.")
+    if (digits := _find_in(folder, split)) is not None:
+        return digits
+    raise DataError(
+        f"No MNIST in {folder}. Connect once and run 'python -m mnistlab data', or set MNISTLAB_DATA to a folder "
+        f"that holds MNIST/raw, {PREFIX[split]}-images-idx3-ubyte with its labels, or Kaggle's {split}.csv."
+    )
 
 
 def _find_in(folder: Path, split: str) -> Digits | None:
     """The split from the first form in which `folder` holds it; None where it holds none."""
-    if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
-        raise PermissionError(13, "Permission denied", str(folder))
+    for closed in (folder, folder / "MNIST", folder / "MNIST" / "raw"):
+        if os.path.lexists(closed) and not os.access(closed, os.R_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied", str(closed))
     for raw, official in ((folder / "MNIST" / "raw", True), (folder, False)):
         if images := _idx_file(raw, f"{PREFIX[split]}-images-idx3-ubyte"):
             labels = _idx_file(raw, f"{PREFIX[split]}-labels-idx1-ubyte")
@@ -288,10 +297,8 @@ def _read_idx_pair(images_file: Path, labels_file: Path, split: str, official: b
 def _idx_bytes(file: Path) -> bytes:
     try:
         return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise DataError(f"{file} is truncated or not a gzip file. Move it away and fetch it again.") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{file} is truncated, altered or not a gzip file. Move it away and fetch it again.") from error
 
 
 def _idx_array(content: bytes, file: Path, dimensions: int) -> np.ndarray:
@@ -318,6 +325,8 @@ def _read_kaggle(file: Path, split: str) -> Digits:
         raise DataError(f"{file} is empty. Fetch it again from Kaggle's Digit Recognizer.") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(f"{file} is not a CSV table ({error}).") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first of too many columns for row names
+        raise DataError(f"{file} has more values in its rows than names in its header: one extra column at least.")
     labelled = "label" in table.columns
     expected = ["label", *PIXELS] if labelled else PIXELS
     missing = [c for c in expected if c not in table.columns]
@@ -389,8 +398,8 @@ def _download(folder: Path) -> None:
             file.unlink()
         return _download(folder)
     raw.mkdir(parents=True, exist_ok=True)
-    for name, file in fetched.items():
-        os.replace(file, raw / name)
+    for name in sorted(fetched, key=lambda name: "images" in name):  # images last: who finds them finds their labels
+        os.replace(fetched[name], raw / name)
     shutil.rmtree(partial)
 
 

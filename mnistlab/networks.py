@@ -17,7 +17,7 @@ class CNN(nn.Sequential):
 
     def __init__(self, seed: int = 0) -> None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             super().__init__(
                 OrderedDict(
                     conv1=nn.Conv2d(1, 32, kernel_size=3, padding=1),
@@ -112,12 +112,13 @@ def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 
         layer.register_forward_hook(lambda module, _, output, name=name: note(name, module, output))
         for name, layer in model.named_children()
     ]
-    training, device = model.training, next(model.parameters()).device
+    training, device = {layer: layer.training for layer in model.modules()}, next(model.parameters()).device
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(input_shape, device=device))
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(training)
+        for layer, mode in training.items():
+            layer.training = mode
     return pd.DataFrame(rows)

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from mnistlab.checkpoints import Run
@@ -64,10 +66,11 @@ def _picture(axes: Axes, image: Tensor | np.ndarray, *, signed: bool = False, li
 
 
 def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None, columns: int = 10) -> Figure:
-    """Digits side by side, each under its caption (default: its label)."""
+    """Digits side by side, each under its caption (default: its label, where it has one)."""
     rows = -(-len(digits) // columns)
     figure = _figure(columns * 0.95, rows * 1.15 + 0.6, title, digits.source)
-    captions = captions or [str(int(label)) for label in digits.labels]
+    labels = digits.labels.tolist() if digits.labels is not None else [""] * len(digits)
+    captions = captions or [str(label) for label in labels]
     for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         _bare(axes)
         if index < len(digits):
@@ -78,13 +81,14 @@ def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None
 
 def picture_row(pictures: dict[str, Tensor], title: str, source: str = "", *, signed: bool = False) -> Figure:
     """A few (H, W) pictures in a row, each under its name, on one scale; any size from 2×2 up."""
-    figure = _figure(len(pictures) * 2.5, 3.2, title, source)
+    figure = _figure(len(pictures) * 2.5, 3.3, title, source)
     limit = max(float(p.abs().max()) for p in pictures.values()) if signed else None
     for axes, (name, picture) in zip(
         figure.subplots(1, len(pictures), squeeze=False).flat, pictures.items(), strict=True
     ):
         _picture(axes, picture, signed=signed, limit=limit)
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], box_aspect=1)
+        axes.set_aspect("equal", adjustable="datalim")
         axes.spines[:].set_color("#bbbbbb")
         axes.set_title(name, fontsize=11)
     return figure
@@ -145,13 +149,14 @@ def value_histograms(values: dict[str, Tensor], title: str, source: str = "") ->
     """One histogram a named set of numbers, with its mean and standard deviation marked."""
     figure = _figure(10, 3.6, title, source)
     for axes, (name, numbers), colour in zip(
-        figure.subplots(1, len(values)), values.items(), (BLUE, ORANGE), strict=False
+        figure.subplots(1, len(values), squeeze=False).flat, values.items(), (BLUE, ORANGE), strict=False
     ):
         numbers = numbers.flatten().numpy()
         sns.histplot(numbers, bins=50, ax=axes, color=colour, stat="percent", edgecolor=None)
         mean, std = float(numbers.mean()), float(numbers.std())
         axes.axvline(mean, color="black", linewidth=1.5)
         axes.set(xlabel=name, ylabel="% of pixels", yscale="log")
+        _log(axes.yaxis)
         axes.set_title(f"mean {round(mean, 2) + 0.0:.2f}, standard deviation {std:.2f}", fontsize=11)
     sns.despine(figure)
     return figure
@@ -159,9 +164,9 @@ def value_histograms(values: dict[str, Tensor], title: str, source: str = "") ->
 
 def centres(points: Tensor, title: str, source: str = "") -> Figure:
     """(N, 2) row and column of each digit's centre of mass, over the pixel grid around the middle."""
-    figure = _figure(5.6, 5.4, title, source)
+    figure = _figure(4.4, 4.3, title, source)
     axes = figure.subplots()
-    axes.scatter(points[:, 1], points[:, 0], s=4, alpha=0.25, color=BLUE, linewidth=0)
+    axes.scatter(points[:, 1].numpy(), points[:, 0].numpy(), s=4, alpha=0.25, color=BLUE, linewidth=0)
     axes.add_patch(Rectangle((13.5, 13.5), 1, 1, fill=False, color=ORANGE, linewidth=2))
     axes.text(14, 13.45, "pixel (14, 14)", color=ORANGE, ha="center", va="bottom", fontsize=11)
     axes.set(
@@ -180,8 +185,8 @@ def flat_maps(maps: dict[str, np.ndarray], labels: Tensor, title: str, source: s
     figure = _figure(11, 5.4, title, source)
     colours = sns.color_palette("tab10", 10)
     labels = labels.numpy()
-    for axes, (name, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
-        axes.scatter(*points.T, c=[colours[label] for label in labels], s=6, alpha=0.6, linewidth=0)
+    for axes, (name, points) in zip(figure.subplots(1, len(maps), squeeze=False).flat, maps.items(), strict=True):
+        axes.scatter(*points.T, c=[colours[label] for label in labels], s=12, alpha=0.6, linewidth=0)
         places = _apart({digit: np.median(points[labels == digit], 0) for digit in np.unique(labels)}, points)
         for digit in places:
             axes.text(
@@ -229,10 +234,10 @@ def accuracy_bars(right: dict[str, Tensor], title: str, source: str = "") -> Fig
     return figure
 
 
-def products(window: Tensor, weights: Tensor, title: str, bias: float = 0.0) -> Figure:
+def products(window: Tensor, weights: Tensor, title: str, bias: float = 0.0, source: str = "") -> Figure:
     """One step of a convolution: (k, k) window × (k, k) weights = products, every number written out, and the sum."""
     result = window * weights
-    figure = _figure(10.5, 3.5, title)
+    figure = _figure(10.5, 3.5, title, source)
     parts = figure.subplots(1, 4, width_ratios=[1, 1, 1, 0.7])
     for axes, numbers, name, sign in zip(
         parts[:3],
@@ -250,7 +255,7 @@ def products(window: Tensor, weights: Tensor, title: str, bias: float = 0.0) -> 
             axes.text(
                 column,
                 row,
-                f"{value + 0.0:.2f}".replace("-", "−"),
+                f"{value + 0.0:.3f}".replace("-", "−"),
                 ha="center",
                 va="center",
                 fontsize=12,
@@ -259,39 +264,34 @@ def products(window: Tensor, weights: Tensor, title: str, bias: float = 0.0) -> 
         axes.text(1.1, 0.5, sign, transform=axes.transAxes, fontsize=22, ha="center", va="center")
     _bare(parts[3])
     total = float(result.sum())
-    lines = [f"sum   {total:+.2f}", f"bias  {bias:+.2f}", "─" * 11, f"cell  {total + bias:+.2f}"]
+    lines = [f"sum   {total:+.3f}", f"bias  {bias:+.3f}", "─" * 12, f"cell  {total + bias:+.3f}"]
     parts[3].text(0.1, 0.5, "\n".join(lines).replace("-", "−"), family="monospace", fontsize=14, va="center")
     return figure
 
 
 def filter_result(image: Tensor, weights: Tensor, result: Tensor, title: str, source: str = "") -> Figure:
-    """(H, W) image, (k, k) filter and the (H′, W′) map it makes; orange where it says yes, blue where no."""
+    """(H, W) image, (k, k) filter and the map it makes, of at most (H, W), drawn at the same size a pixel."""
     figure = _figure(9.5, 3.6, title, source)
     axes = figure.subplots(1, 3, width_ratios=[1, 0.45, 1])
     _picture(axes[0], image, limit=float(image.max()))
     _picture(axes[1], weights, signed=True)
     _picture(axes[2], result, signed=True)
-    for one, name in zip(axes, ("input", "filter", "feature map"), strict=True):
-        one.set(xticks=[], yticks=[])
-        one.spines[:].set_color("#bbbbbb")
-        one.set_title(f"{name}, {one.images[0].get_array().shape[0]}×{one.images[0].get_array().shape[1]}", fontsize=12)
+    for one, name, table in zip(axes, ("input", "filter", "feature map"), (image, weights, result), strict=True):
+        _bare(one).set_title(f"{name}, {table.shape[0]}×{table.shape[1]}", fontsize=12)
+        edge = (-0.5, -0.5), table.shape[1], table.shape[0]
+        one.add_patch(Rectangle(*edge, fill=False, color="#999999", clip_on=False))
+    rim = (len(image) - len(result)) / 2
+    axes[2].set(xlim=(-0.5 - rim, len(result) - 0.5 + rim), ylim=(len(result) - 0.5 + rim, -0.5 - rim))
     for (row, column), value in np.ndenumerate(weights.numpy()):
-        strong = abs(value) > 0.6 * weights.abs().max()
-        axes[1].text(
-            column,
-            row,
-            f"{value:g}".replace("-", "−"),
-            ha="center",
-            va="center",
-            color="white" if strong else "black",
-        )
+        colour = "white" if abs(value) > 0.6 * weights.abs().max() else "black"
+        axes[1].text(column, row, f"{value:g}".replace("-", "−"), ha="center", va="center", color=colour)
     figure.colorbar(axes[2].images[0], ax=axes[2], shrink=0.8)
     return figure
 
 
-def pooling(before: Tensor, after: Tensor, title: str) -> Figure:
+def pooling(before: Tensor, after: Tensor, title: str, source: str = "") -> Figure:
     """(2k, 2k) → (k, k): the winner of every 2×2 window outlined, and the grid of winners."""
-    figure = _figure(8.5, 4.4, title)
+    figure = _figure(8.5, 4.4, title, source)
     left, right = figure.subplots(1, 2, width_ratios=[2, 1.2])
     limit = float(before.abs().max())
     for axes, numbers in ((left, before), (right, after)):
@@ -304,7 +304,7 @@ def pooling(before: Tensor, after: Tensor, title: str) -> Figure:
                 ha="center",
                 va="center",
                 fontsize=11,
-                color="white" if abs(value) > 0.6 * limit else "black",
+                color="white" if abs(value) > 0.8 * limit else "black",
             )
     for row, column in np.ndindex(*after.shape):
         window = before[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
@@ -361,7 +361,7 @@ def costs(table: pd.DataFrame, title: str) -> Figure:
         axes.barh(rows["name"], share, color=colour)
         for y, (value, count) in enumerate(zip(share, rows[column], strict=True)):
             axes.text(value + 1, y, f"{count:,}", va="center", fontsize=10)
-        axes.set(xlabel=f"% of all {column.replace('_', '-')}", xlim=(0, share.max() * 1.35))
+        axes.set(xlabel=f"% of all {column.replace('_', '-')}", xlim=(0, 95))
         axes.set_title(f"{table[column].sum():,} {column.replace('_', '-')}", fontsize=12)
     axes.invert_yaxis()
     sns.despine(figure)
@@ -387,12 +387,20 @@ def probability_bars(probabilities: Tensor, title: str, source: str = "") -> Fig
     """(N, 10) probabilities: every digit's ten as faint lines, their mean as bars, one tenth as a dashed line."""
     figure = _figure(8.5, 3.6, title, source)
     axes = figure.subplots()
-    axes.bar(range(10), probabilities.mean(0), color=BLUE, alpha=0.8)
+    axes.bar(range(10), probabilities.mean(0).numpy(), color=BLUE, alpha=0.8)
     axes.plot(range(10), probabilities.T.numpy(), color=GREY, alpha=min(1, 5 / len(probabilities)), linewidth=0.8)
     axes.axhline(0.1, color="black", linestyle="--", linewidth=1.2)
     axes.set(xticks=range(10), xlabel="digit", ylabel="probability", ylim=(0, max(0.2, 1.1 * probabilities.max())))
     sns.despine(figure)
     return figure
+
+
+def _log(axis: Axis) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade, or at 1 where there are many decades."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def curves(
@@ -405,45 +413,48 @@ def curves(
     log_y: bool = False,
     source: str = "",
 ) -> Figure:
-    """One line for each column of `table` over its index, named at the side."""
+    """One line for each column of `table` over its index; of several, the later ones dashed, so that none hides."""
     figure = _figure(8.5, 4, title, source)
     axes = figure.subplots()
-    for (name, line), colour, style in zip(table.items(), (BLUE, ORANGE, GREEN, GREY), "-", strict=False):
+    for index, (name, line) in enumerate(table.items()):
         axes.plot(
             line.dropna(),
-            color=colour,
-            linestyle=style,
-            linewidth=2,
+            color=(BLUE, ORANGE, GREEN, GREY)[index % 4],
+            linestyle="--" if index else "-",
+            linewidth=2.5,
             label=name,
             marker="o" if line.notna().sum() < 16 else None,
         )
     axes.set(xlabel=x, ylabel=y, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    for log, axis in ((log_x, axes.xaxis), (log_y, axes.yaxis)):
+        if log:
+            _log(axis)
     if len(table.columns) > 1:
-        axes.legend(frameon=False, fontsize=11)
+        axes.legend(frameon=False, fontsize=12)
     sns.despine(figure)
     return figure
 
 
 def learning_curves(run: Run, title: str) -> Figure:
-    """A run's loss over its steps and, where it was measured, the validation loss and errors after each epoch."""
-    figure = _figure(10, 4, title, run.data.get("source", ""))
-    left, right = figure.subplots(1, 2)
-    left.plot(run.history["step"], run.history["train_loss"], color=BLUE, lw=2)
-    left.set(xlabel="step", ylabel="training loss", yscale="log")
-    left.set_title("loss of each stretch of 20 steps", fontsize=12)
-    ends = run.history.dropna(subset="val_accuracy")
-    errors = 100 * (1 - ends["val_accuracy"])
-    right.plot(ends["epoch"], errors, color=ORANGE, lw=2, marker="o")
-    for epoch, error in zip(ends["epoch"], errors, strict=True):
-        right.annotate(f"{error:.2f} %", (epoch, error), (0, 8), textcoords="offset points", ha="center", fontsize=11)
-    right.set(
-        xlabel="epoch",
-        ylabel="wrong on validation (%)",
-        ylim=(0, errors.max() * 1.25),
-        xlim=(ends["epoch"].min() - 0.4, ends["epoch"].max() + 0.4),
-    )
-    right.set_xticks(ends["epoch"] if len(ends) < 12 else ends["epoch"][::2])
-    right.set_title("errors after each epoch", fontsize=12)
+    """A run's training loss over its steps and, where it was measured, the validation errors after each epoch."""
+    history = run.history
+    measured = "val_accuracy" in history
+    figure = _figure(10 if measured else 6, 4, title, run.data.get("source", ""))
+    loss, *others = figure.subplots(1, 1 + measured, squeeze=False).flat
+    loss.plot(history["step"], history["train_loss"], color=BLUE, lw=2)
+    loss.set(xlabel="step", ylabel="training loss", yscale="log")
+    loss.set_title("mean loss of each stretch of 20 steps", fontsize=12)
+    _log(loss.yaxis)
+    for axes in others:
+        ends = history.dropna(subset="val_accuracy")
+        errors = 100 * (1 - ends["val_accuracy"])
+        axes.plot(ends["epoch"], errors, color=ORANGE, lw=2, marker="o")
+        for epoch, error in zip(ends["epoch"], errors, strict=True):
+            axes.annotate(f"{error:.2f}%", (epoch, error), (9, 5), textcoords="offset points", fontsize=11)
+        axes.set(xlabel="epoch", ylabel="wrong on validation (%)", ylim=(0, errors.max() * 1.2))
+        axes.set_xlim(ends["epoch"].min() - 0.3, ends["epoch"].max() + 0.2 * len(ends))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title("errors after each epoch", fontsize=12)
     sns.despine(figure)
     return figure
 

@@ -83,12 +83,12 @@ def fit(
     Raises TrainingError where the loss stops being a number, or where `state` belongs to another run.
     """
     config = config or TrainConfig()
-    if train.labels is None:
-        raise TrainingError("Digits without labels cannot teach; take a split that has them.")
+    if train.labels is None or (val is not None and (val.labels is None or len(val) == 0)):
+        raise TrainingError("Digits without labels cannot teach or test; take splits that have them.")
     if len(train) < 2:
         raise TrainingError("Batch normalisation needs at least two digits to train on.")
-    identity = _identity(model, train, config)
     device = _device(config.device)
+    identity = _identity(model, train, config, device)
     autocast = _autocast(config.precision, device)
     data = {"source": train.source, "split": train.split_name, "count": len(train), "md5": train.md5}
     train, val = train.to(device), val.to(device) if val is not None else None
@@ -111,7 +111,8 @@ def fit(
 
     # Every draw of a step (augmentation, dropout) comes from the seed and the step's number alone, so that a
     # run can go on from any step without having lived through the ones before.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    on_cpu = device.type == "cpu"
+    with torch.random.fork_rng([] if on_cpu else [device.index or 0], device_type="cuda" if on_cpu else device.type):
         while step < steps:
             epoch, done = divmod(step, epoch_steps)
             _train_mode(model, config)
@@ -158,13 +159,7 @@ def fit(
                     show(history)
 
     model.to("cpu", memory_format=torch.contiguous_format).eval()
-    threads = torch.get_num_threads() if device.type == "cpu" else None
-    hardware = {
-        "device": _name(device),
-        "threads": threads,
-        "precision": _precision(config.precision, device),
-    }
-    return Run(model, config, pd.DataFrame(history), data, hardware)
+    return Run(model, config, pd.DataFrame(history), data, _hardware(device, config.precision))
 
 
 def _train_mode(model: nn.Module, config: TrainConfig) -> None:
@@ -195,8 +190,10 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precis
     """How `model`, where it lies and in eval mode, does on labelled digits; its mode is given back."""
     if digits.labels is None:
         raise TrainingError("Digits without labels cannot be scored; take a split that has them.")
+    if len(digits) == 0:
+        raise TrainingError("There are no digits to score.")
     device = next(model.parameters()).device
-    training = model.training
+    training = {layer: layer.training for layer in model.modules()}
     errors, loss = torch.zeros((), device=device), torch.zeros((), device=device)
     model.eval()
     with torch.inference_mode(), _autocast(precision, device):
@@ -204,13 +201,17 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precis
             logits = model(normalise(images).contiguous(memory_format=torch.channels_last)).float()
             errors += (logits.argmax(1) != labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum")
-    model.train(training)
+    for layer, mode in training.items():
+        layer.training = mode
     return Evaluation(int(errors), len(digits), float(loss) / len(digits))
 
 
 def _device(wanted: str) -> torch.device:
     if wanted != "auto":
-        return torch.device(wanted)
+        try:
+            return torch.zeros((), device=wanted).device
+        except (RuntimeError, AssertionError) as error:
+            raise TrainingError(f"There is no device {wanted!r} here; device='auto' takes what there is.") from error
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -230,21 +231,26 @@ def _autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=_precision(precision, device) == "bfloat16")
 
 
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def _hardware(device: torch.device, precision: str) -> dict:
+    """What can change the last bit of a result."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "precision": _precision(precision, device),
+    }
 
 
-def _identity(model: nn.Module, train: Digits, config: TrainConfig) -> dict:
+def _identity(model: nn.Module, train: Digits, config: TrainConfig, device: torch.device) -> dict:
     """What must be equal for an unfinished run to go on as if nothing had happened."""
     weights = md5()
     for name, tensor in model.state_dict().items():
         weights.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    facts = {
-        "initial weights": weights.hexdigest(),
+    return {name: repr(value) for name, value in asdict(config).items()} | {
+        "initial weights (start from a new network, such as CNN(seed=…))": weights.hexdigest(),
         "training digits": train.md5,
         "torch": str(torch.__version__),
+        "hardware": repr(_hardware(device, config.precision)),
     }
-    return facts | {name: repr(value) for name, value in asdict(config).items()}
 
 
 def _save_state(
@@ -275,6 +281,7 @@ def _resume(
 ) -> tuple[int, float, list[dict]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        theirs = state["identity"]
     except Exception as error:
         raise TrainingError(
             f"{path} is not an unfinished run ({error}). Move it away, or name another file."
@@ -282,7 +289,7 @@ def _resume(
     other = [
         f"{name} ({state['identity'].get(name)} there, {value} here)"
         for name, value in identity.items()
-        if state["identity"].get(name) != value
+        if theirs.get(name) != value
     ]
     if other:
         raise TrainingError(

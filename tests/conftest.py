@@ -1,16 +1,20 @@
 """Digits for the tests: real MNIST where it is on disk, else scikit-learn's; never a download."""
 
 import os
-import warnings
 from pathlib import Path
 
 import pytest
 
 import mnistlab as ml
+from mnistlab.data import MD5
 
-warnings.filterwarnings("error", message=".*NO MNIST HERE.*")
-if "MNISTLAB_DATA" not in os.environ and not (ml.home() / "data" / "MNIST").exists():
+FILES = [ml.home() / "data" / "MNIST" / "raw" / name for name in MD5]
+if "MNISTLAB_DATA" not in os.environ and not all(file.exists() for file in FILES):
     os.environ["MNISTLAB_DATA"] = "offline"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", r"error:\s*=+\s*NO MNIST HERE")
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_scale(train):
     affine = Affine(**STILL | {"scale": 0.2})
     wide, high = 1 + drawn(affine, 16, 5)[1:3] * 0.2
     ratio = run(images, affine, 5).sum((1, 2, 3)) / images.sum((1, 2, 3))
-    torch.testing.assert_close(ratio, wide * high, atol=0.03, rtol=0)
+    torch.testing.assert_close(ratio, wide * high, atol=0.06, rtol=0)
 
 
 def test_slant_moves_rows_apart(train):

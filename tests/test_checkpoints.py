@@ -55,10 +55,21 @@ def test_metrics_go_into_the_card(run, tmp_path):
 
 def test_failed_save_leaves_the_old_file(run, saved, monkeypatch):
     before = saved.read_bytes()
-    monkeypatch.setattr("mnistlab.checkpoints.save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(run, "metrics", {"x": torch.zeros(1)})  # nothing that JSON can hold
+    with pytest.raises(TypeError):
+        run.save(saved)
+    monkeypatch.setattr(run, "metrics", {})
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         run.save(saved)
     assert saved.read_bytes() == before and len(list(saved.parent.iterdir())) == 2
+
+
+def test_card_of_other_weights_is_refused(run, saved, tmp_path):
+    other = ml.Run(ml.CNN(5)).save(tmp_path / "other.safetensors")
+    saved.write_bytes(other.read_bytes())
+    with pytest.raises(ml.CheckpointError, match="other weights"):
+        ml.load(saved)
 
 
 def test_written_whole(tmp_path):
@@ -79,8 +90,10 @@ def test_written_whole(tmp_path):
 
 
 def change(path: Path, **tensors) -> None:
+    """Other weights without a card, as somebody else may have written them."""
     weights = load_file(path) | tensors
     save_file({name: tensor for name, tensor in weights.items() if tensor is not None}, path)
+    path.with_suffix(".json").unlink()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +113,7 @@ def test_what_does_not_fit_is_refused(saved, tensors, words):
 def test_damaged_files_are_refused(saved):
     card = saved.with_suffix(".json")
     card.write_text(card.read_text()[:50])
-    with pytest.raises(ml.CheckpointError, match="not valid JSON"):
+    with pytest.raises(ml.CheckpointError, match="not a card in valid JSON"):
         ml.load(saved)
     card.unlink()
     assert ml.load(saved).config is None  # weights alone will do
@@ -115,6 +128,7 @@ def test_damaged_files_are_refused(saved):
         ({"network": "ViT"}, "network 'ViT'"),
         ({"network": "layer_table"}, "does not have"),
         ({"config": {"epochs": 1, "magic": 3}}, r"another version.*magic"),
+        ({"config": {"epochs": 0}}, r"another version.*epochs"),
     ],
 )
 def test_card_of_another_kind_is_refused(saved, entry, words):
@@ -158,9 +172,10 @@ def test_foreign_file_that_is_no_state_dict(run, tmp_path):
     torch.save([1, 2, 3], tmp_path / "list.pth")
     with pytest.raises(ml.CheckpointError, match="not a state_dict"):
         ml.load(tmp_path / "list.pth")
-    (tmp_path / "empty.pth").write_bytes(b"")
-    with pytest.raises(ml.CheckpointError, match="damaged"):
-        ml.load(tmp_path / "empty.pth")
+    for content in (b"", b"hello", b"\x80", bytes(range(256))):
+        (tmp_path / "damaged.pth").write_bytes(content)
+        with pytest.raises(ml.CheckpointError, match="damaged"):
+            ml.load(tmp_path / "damaged.pth")
 
 
 SHIPPED = ml.home() / "models" / "cnn.safetensors"

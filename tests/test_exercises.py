@@ -1,5 +1,7 @@
 """Every checker accepts the right answer, tells a stub from an attempt, and refuses wrong answers with a reason."""
 
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,13 @@ MEAN, STD = 0.1306604763, 0.3081078039
 
 def falls_short(step, steps, peak, warmup):
     return peak * min(1, (step + 1) / (warmup * steps))
+
+
+def cosine(step, steps, peak, warmup):
+    top = warmup * steps
+    if step < top:
+        return peak * (step + 1) / top
+    return peak * (1 + math.cos(math.pi * (step - top) / (steps - top))) / 2
 
 
 RIGHT = [
@@ -44,6 +53,7 @@ WRONG = [
         "reverse order",
     ),
     (dataset.denormalise, lambda x: x * STD + MEAN, "end at 1"),
+    (dataset.denormalise, lambda x: ((x * STD + MEAN) * 255).round().to(torch.uint8)[0, 0], "shape"),
     (architecture.output_size, lambda n, k, s, p: (n + 2 * p - k) // s, "first window"),
     (architecture.output_size, lambda n, k, s, p: (n + 2 * p - k) / s + 1, "whole windows"),
     (architecture.output_size, lambda n, k, s, p: (n + p - k) // s + 1, "PyTorch makes"),
@@ -53,6 +63,7 @@ WRONG = [
     (architecture.horizontal_edges, torch.ones(3, 3), "sum to zero"),
     (architecture.horizontal_edges, [[1, 1, 1], [0, 0, 0], [-1, -1, -1]], "positive"),
     (architecture.horizontal_edges, [[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]], "vertical"),
+    (architecture.horizontal_edges, [[1, 1, 1], [-2, -2, -2], [1, 1, 1]], "bottom edge"),
     (architecture.horizontal_edges, torch.zeros(5, 5), "3×3"),
     (training.cross_entropy, lambda logits, label: logits.log_softmax(0)[label], "sign"),
     (training.cross_entropy, lambda logits, label: logits.softmax(0)[label], "probability"),
@@ -69,6 +80,7 @@ WRONG = [
     (training.schedule, falls_short, "way down"),
     (training.schedule, lambda s, n, p, w: p * (n - s) / n, "way up"),
     (training.schedule, lambda s, n, p, w: p, "way up"),
+    (training.schedule, cosine, "way down"),
     (training.summarise, lambda a: (max(a), 0.0), "best seed"),
     (
         training.summarise,

@@ -1,6 +1,13 @@
+import itertools
 import math
+import random
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,34 +80,38 @@ def test_evaluate_agrees_with_scikit_learn(offline):
     assert result.loss == pytest.approx(log_loss(offline.labels, probabilities, labels=range(10)), rel=1e-4)
 
 
-def test_fit_agrees_with_a_plain_loop(offline):
-    """The whole set as one batch, in float32: only the order of the sums can differ from PyTorch's own words."""
-    digits, epochs = offline[:200], 6
-    config = ml.TrainConfig(
-        epochs=epochs,
-        batch_size=200,
-        learning_rate=1e-4,
-        augment=None,
-        label_smoothing=0.1,
-        precision="float32",
-    )
-    run = fit(digits, config)
-    model = ml.CNN(0).train()
+def plain_loop(digits: ml.Digits, config: ml.TrainConfig) -> nn.Module:
+    """What `fit` should do, in PyTorch's own words: no ticks, no state, no progress, no augmentation."""
+    model = ml.CNN(0).to(memory_format=torch.channels_last).train()
     for layer in (model.drop1, model.drop2, model.drop3, model.drop4):
         layer.eval()
-    optimizer = torch.optim.AdamW(model.parameters(), betas=config.betas, weight_decay=config.weight_decay)
-    losses = []
-    for step in range(epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = training.learning_rate_at(step, epochs, config)
-        loss = F.cross_entropy(model(ml.normalise(digits.images)), digits.labels, label_smoothing=0.1)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert list(run.history["train_loss"]) == pytest.approx(losses, abs=2e-3)
-    for name, tensor in model.state_dict().items():
-        torch.testing.assert_close(run.model.state_dict()[name], tensor, atol=1e-3, rtol=0.02)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    per_epoch, step = len(digits) // config.batch_size, 0
+    for epoch in range(config.epochs):
+        shuffle = torch.Generator().manual_seed(training._draw(config, "order", epoch))
+        order = torch.randperm(len(digits), generator=shuffle)
+        for number in range(per_epoch):
+            batch = digits[order[number * config.batch_size :][: config.batch_size]]
+            for group in optimizer.param_groups:
+                group["lr"] = training.learning_rate_at(step, config.epochs * per_epoch, config)
+            logits = model(ml.normalise(batch.images).contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits, batch.labels, label_smoothing=config.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return model
+
+
+def test_fit_agrees_with_a_plain_loop(offline):
+    digits = offline[:200]
+    config = ml.TrainConfig(
+        epochs=3, batch_size=64, learning_rate=2e-3, augment=None, label_smoothing=0.1, precision="float32"
+    )
+    run = fit(digits, config)
+    assert equal(run.model, plain_loop(digits, config))
+    for other in ({"betas": (0.9, 0.999)}, {"weight_decay": 0.5}, {"label_smoothing": 0.0}, {"warmup": 0.5}):
+        assert not equal(run.model, plain_loop(digits, replace(config, **other))), other
 
 
 def test_it_learns(train, test_digits):
@@ -129,3 +140,238 @@ def test_history(offline):
     assert not run.model.training
     assert run.hardware["device"]
     assert run.hardware["precision"] in ("float32", "bfloat16")
+
+
+def test_dropout_is_idle_unless_asked_for(offline):
+    for dropout in (False, True):
+        model, seen = ml.CNN(), []
+        model.drop4.register_forward_hook(lambda layer, *_, seen=seen: seen.append(layer.training))
+        ml.fit(model, offline[:64], config=replace(CONFIG, dropout=dropout), show_progress=False)
+        assert seen == [dropout] * 2
+
+
+def test_augmentation_and_smoothing_reach_the_loop(offline):
+    digits = offline[:64]
+    plain = fit(digits, replace(CONFIG, augment=None, label_smoothing=0))
+    assert not equal(plain.model, fit(digits, replace(CONFIG, label_smoothing=0)).model)
+    assert not equal(plain.model, fit(digits, replace(CONFIG, augment=None)).model)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_is_what_was_asked_for(offline, precision):
+    model, seen = ml.CNN(), set()
+    model.conv2.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    run = ml.fit(model, offline[:64], config=replace(CONFIG, precision=precision), show_progress=False)
+    assert seen == {getattr(torch, precision)} and run.hardware["precision"] == precision
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+
+
+def test_nothing_is_printed(offline, capfd):
+    ml.fit(ml.CNN(), offline[:64], config=CONFIG)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_frozen_norm_stays_frozen_through_evaluation(offline):
+    model = ml.CNN().train()
+    model.norm1.eval()
+    ml.evaluate(model, offline[:10])
+    ml.layer_table(model)
+    assert model.training and not model.norm1.training and model.norm2.training
+
+
+# the same seed, the same bits
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_same_seed_same_bits(offline, dropout):
+    config = replace(CONFIG, dropout=dropout)
+    digits = offline[:320]
+    torch.manual_seed(1)
+    first = fit(digits, config)
+    torch.manual_seed(2)
+    torch.rand(5)
+    after = torch.get_rng_state()
+    second = fit(digits, config)
+    assert torch.equal(torch.get_rng_state(), after)  # the caller's random numbers are left alone
+    assert equal(first.model, second.model)
+    assert not equal(first.model, fit(digits, replace(config, seed=4)).model)
+    assert not equal(first.model, fit(digits, config, seed=1).model)
+
+
+# interrupted and resumed
+
+
+class Unplugged(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("error", "at"), [(Unplugged, 10), (Unplugged, 71), (KeyboardInterrupt, 30)])
+def test_resumed_after_an_exception(offline, tmp_path, monkeypatch, error, at):
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
+    digits, config, state = offline[:1024], replace(CONFIG, epochs=3, dropout=True), tmp_path / "run.state"
+    model, count = ml.CNN(), itertools.count(1)
+
+    def unplug(*_):
+        if next(count) == at:
+            raise error
+
+    model.register_forward_pre_hook(unplug)
+    with pytest.raises(error):
+        ml.fit(model, digits, config=config, state=state, show_progress=False)
+    if at > 20:
+        assert 0 < torch.load(state, weights_only=True)["step"] < at
+    resumed = fit(digits, config, state=state)
+    unbroken = fit(digits, config)
+    assert equal(resumed.model, unbroken.model)
+    columns = ["step", "epoch", "learning_rate", "train_loss"]
+    pd.testing.assert_frame_equal(resumed.history[columns], unbroken.history[columns], check_exact=True)
+
+
+SCRIPT = """
+import sys
+import torch
+import mnistlab as ml
+from mnistlab import training
+torch.set_num_threads(int(sys.argv[3]))
+training.SAVE_SECONDS = 0
+digits = ml.load_digits("train", "offline")
+config = ml.TrainConfig(epochs=4, batch_size=32, seed=3, dropout=True)
+run = ml.fit(ml.CNN(), digits, config=config, state=sys.argv[1], show_progress=False)
+run.save(sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("sent", ["SIGKILL", "SIGINT"])
+def test_resumed_after_a_kill(offline, tmp_path, sent):
+    """A real process, killed twice at random moments; then left to finish."""
+    state, out = tmp_path / "run.state", tmp_path / "run.safetensors"
+    command = [sys.executable, "-c", SCRIPT, state, out, str(torch.get_num_threads())]
+    steps, kills = 4 * (len(offline) // 32), 0
+    for _ in range(2):
+        known = state.stat().st_mtime_ns if state.exists() else 0
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == known):
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.3))
+        process.send_signal(getattr(signal, sent))
+        kills += process.wait() != 0
+        assert 0 < torch.load(state, weights_only=True)["step"] <= steps  # whole, however the process ended
+    assert kills
+    subprocess.run(command, check=True)
+    unbroken = fit(offline, ml.TrainConfig(epochs=4, batch_size=32, seed=3, dropout=True))
+    assert equal(ml.load(out).model, unbroken.model)
+
+
+def test_finished_state_gives_the_finished_run(offline, tmp_path):
+    digits, state = offline[:64], tmp_path / "run.state"
+    first = fit(digits, state=state)
+    model, steps = ml.CNN(), []
+    model.register_forward_hook(lambda *_: steps.append(1))
+    again = ml.fit(model, digits, config=CONFIG, state=state, show_progress=False)
+    assert equal(first.model, again.model) and not steps
+    assert [p.name for p in tmp_path.iterdir()] == ["run.state"]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"config": replace(CONFIG, learning_rate=0.01)}, "learning_rate"),
+        ({"config": replace(CONFIG, precision="float32")}, "precision"),
+        ({"seed": 1}, "initial weights"),
+        ({"digits": slice(0, 96)}, "training digits"),
+    ],
+)
+def test_state_of_another_run_is_refused_and_kept(offline, tmp_path, change, word):
+    state = tmp_path / "run.state"
+    fit(offline[:64], state=state)
+    before = state.read_bytes()
+    digits, config = offline[change.get("digits", slice(0, 64))], change.get("config", CONFIG)
+    with pytest.raises(ml.TrainingError, match=f"another run.*{word}"):
+        fit(digits, config, change.get("seed", 0), state=state)
+    assert state.read_bytes() == before
+
+
+def test_state_from_another_number_of_threads_is_refused(offline, tmp_path, monkeypatch):
+    """Sums in another order round differently, so the promise of equal bits could not be kept."""
+    state = tmp_path / "run.state"
+    fit(offline[:64], state=state)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    with pytest.raises(ml.TrainingError, match=r"another run.*hardware"):
+        fit(offline[:64], state=state)
+
+
+@pytest.mark.parametrize("content", [b"my diary", None])
+def test_file_that_is_no_state_is_refused_and_kept(offline, tmp_path, content):
+    state = tmp_path / "run.state"
+    if content:
+        state.write_bytes(content)
+    else:
+        torch.save(ml.CNN().state_dict(), state)
+    before = state.read_bytes()
+    with pytest.raises(ml.TrainingError, match="not an unfinished run"):
+        fit(offline[:64], state=state)
+    assert state.read_bytes() == before
+
+
+# what cannot be trained
+
+
+def test_nan_stops_with_its_step_and_a_remedy(offline, tmp_path):
+    config = replace(CONFIG, learning_rate=1e30, warmup=0, precision="float32")
+    with pytest.raises(ml.TrainingError, match=r"became (nan|inf) at step \d+\. Try a learning rate") as caught:
+        fit(offline[:640], config, state=tmp_path / "run.state")
+    assert 2 <= int(str(caught.value).split("step ")[1].split(".")[0]) <= 20
+    assert not (tmp_path / "run.state").exists()  # nothing that is not a number was kept
+
+
+def test_refusals(offline):
+    unlabelled = ml.Digits(offline.images, None, "Kaggle")
+    with pytest.raises(ml.TrainingError, match="without labels cannot teach"):
+        fit(unlabelled)
+    with pytest.raises(ml.TrainingError, match="without labels cannot teach or test"):
+        fit(offline[:64], val=unlabelled)
+    with pytest.raises(ml.TrainingError, match="without labels cannot teach or test"):
+        fit(offline[:64], val=offline[:0])
+    with pytest.raises(ml.TrainingError, match="without labels cannot be scored"):
+        ml.evaluate(ml.CNN(), unlabelled)
+    with pytest.raises(ml.TrainingError, match="no digits to score"):
+        ml.evaluate(ml.CNN(), offline[:0])
+    with pytest.raises(ml.TrainingError, match="at least two"):
+        fit(offline[:1])
+    with pytest.raises(ml.TrainingError, match="no device 'abacus'"):
+        fit(offline[:64], replace(CONFIG, device="abacus"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"epochs": 1.5},
+        {"batch_size": 1},
+        {"learning_rate": 0},
+        {"warmup": 1.0},
+        {"label_smoothing": 1},
+        {"precision": "int8"},
+    ],
+)
+def test_config_refuses_nonsense(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ml.TrainConfig(**wrong)
+
+
+def test_config_is_frozen():
+    with pytest.raises(AttributeError):
+        CONFIG.epochs = 3
+
+
+def test_fewer_digits_than_a_batch_make_one_batch(offline):
+    run = fit(offline[:10], replace(CONFIG, epochs=2))
+    assert list(run.history["step"]) == [1, 2]
+
+
+def test_a_model_can_be_trained_further(offline):
+    run = fit(offline[:320])
+    errors = ml.evaluate(run.model, offline[:320]).errors
+    more = ml.fit(run.model, offline[:320], config=replace(CONFIG, epochs=2), show_progress=False)
+    assert more.model is run.model and ml.evaluate(more.model, offline[:320]).errors < errors

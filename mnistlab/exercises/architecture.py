@@ -70,6 +70,15 @@ def horizontal_edges(filter_: torch.Tensor) -> str:
             "it answers to vertical edges as well. Each row of weights should be the same number throughout, "
             "or at least left and right should cancel."
         )
-    if answer(top) <= 0:
-        raise NotYet(f"on a top edge (ink in the lowest row) it answers {answer(top):.2f}; it should be positive.")
+    bottom, thick = top.flip(0), 1 - top.flip(0)  # thick: the lower two rows are ink
+    if answer(bottom) > 1e-5:
+        raise NotYet(
+            f"on a bottom edge (ink in the highest row) it answers {answer(bottom):.2f}; it should not be "
+            f"positive, or it cannot tell where a stroke begins from where it ends."
+        )
+    if answer(top) <= 0 or answer(thick) <= 0:
+        raise NotYet(
+            f"on a top edge it answers {answer(top):.2f} with ink in the lowest row and {answer(thick):.2f} with ink "
+            f"in the lower two; both should be positive."
+        )
     return "it answers to ink that begins below paper, and to nothing else. Training finds such filters by itself."

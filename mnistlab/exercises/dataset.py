@@ -59,7 +59,9 @@ def denormalise(function: Callable) -> str:
     got = call(function, normalise(images))
     if not isinstance(got, torch.Tensor):
         raise NotYet("return a tensor.")
-    if got.shape == images.shape and got.float().max() <= 1.001:
+    if got.shape != images.shape:
+        raise NotYet(f"the shape went from {tuple(images.shape)} to {tuple(got.shape)}.")
+    if got.float().max() <= 1.001:
         raise NotYet("your values end at 1; pixels end at 255.")
     if got.dtype != torch.uint8:
         raise NotYet(f"the values should be uint8 again, not {got.dtype}.")

@@ -1,0 +1,139 @@
+"""Figures show what they are given: the numbers drawn are those passed in, and a stand-in for MNIST is named."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+
+import mnistlab as ml
+from mnistlab import plots
+
+IMAGE = torch.arange(784).reshape(28, 28) / 783
+WEIGHTS = torch.tensor([[-1.0, 0, 2], [-1, 0, 1], [-1, 0, 1]])
+
+
+def words(figure: Figure) -> str:
+    return " | ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def every_figure(digits: ml.Digits) -> dict[str, Figure]:
+    """Each function that draws digits or what is made of them."""
+    run = ml.Run(
+        ml.CNN(), history=pd.DataFrame({"step": [20, 40], "train_loss": [1.0, 0.5]}), data={"source": digits.source}
+    )
+    source, table = digits.source, pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 1.0]})
+    return {
+        "digit_grid": plots.digit_grid(digits[:12], "t"),
+        "unlabelled": plots.digit_grid(ml.Digits(digits.images[:3], None, source), "t"),
+        "picture_row": plots.picture_row({"a": IMAGE, "b": WEIGHTS}, "t", source),
+        "pixel_values": plots.pixel_values(digits[:1], "t"),
+        "class_shares": plots.class_shares({"a": digits[:500], "b": digits[500:900]}, "t"),
+        "mean_images": plots.mean_images(digits[:500], "t"),
+        "value_histograms": plots.value_histograms({"a": IMAGE}, "t", source),
+        "centres": plots.centres(torch.full((5, 2), 14.0), "t", source),
+        "flat_maps": plots.flat_maps(
+            {"a": np.random.default_rng(0).normal(size=(50, 2))}, digits.labels[:50], "t", source
+        ),
+        "accuracy_bars": plots.accuracy_bars({"a": torch.tensor([True, False])}, "t", source),
+        "products": plots.products(IMAGE[:3, :3], WEIGHTS, "t", source=source),
+        "filter_result": plots.filter_result(IMAGE, WEIGHTS, IMAGE[1:-1, 1:-1], "t", source),
+        "pooling": plots.pooling(IMAGE[:4, :4], IMAGE[1:4:2, 1:4:2], "t", source),
+        "receptive_fields": plots.receptive_fields(digits[:1], ml.receptive_field(ml.CNN()), "t"),
+        "probability_bars": plots.probability_bars(torch.full((4, 10), 0.1), "t", source),
+        "curves": plots.curves(table, "t", "x", "y", source=source),
+        "learning_curves": plots.learning_curves(run, "t"),
+    }
+
+
+def test_a_stand_in_for_mnist_is_named_on_every_figure(offline):
+    for name, figure in every_figure(offline).items():
+        figure.canvas.draw()
+        assert f"Digits: {offline.source}" in words(figure), name
+
+
+def test_mnist_needs_no_footnote(offline):
+    digits = ml.Digits(offline.images, offline.labels, "MNIST")
+    for name, figure in every_figure(digits).items():
+        assert "Digits:" not in words(figure), name
+
+
+def test_every_column_becomes_a_line():
+    table = pd.DataFrame({"a": [3.0, 2.0, 1.0], "b": [1.0, 2.0, 4.0], "c": [9.0, 8.0, 7.0]}, index=[1, 10, 100])
+    figure = plots.curves(table, "t", "x", "y", log_x=True, log_y=True)
+    for name, line in zip(table, figure.axes[0].lines, strict=True):
+        assert line.get_label() == name and list(line.get_ydata()) == list(table[name])
+        assert list(line.get_xdata()) == [1, 10, 100]
+
+
+def test_products_add_up():
+    window = IMAGE[5:8, 9:12]
+    text = words(plots.products(window, WEIGHTS, "t", bias=0.25)).replace("−", "-")
+    sum_ = float(F.conv2d(window[None, None], WEIGHTS[None, None]))
+    assert f"sum   {sum_:+.3f}" in text and f"cell  {sum_ + 0.25:+.3f}" in text
+    for number in (window * WEIGHTS).flatten():
+        assert f"{float(number) + 0.0:.3f}" in text
+
+
+def test_signed_pictures_have_a_white_zero(offline):
+    figure = plots.filter_result(IMAGE, WEIGHTS, IMAGE[1:-1, 1:-1] - 0.8, "t")
+    for axes in figure.axes[1:3]:
+        low, high = axes.images[0].get_clim()
+        assert low == -high
+    assert plots.SIGNED(0.5)[:3] == pytest.approx((1, 1, 1), abs=0.01)
+
+
+def test_accuracy_bars_show_the_shares():
+    masks = {"half": torch.tensor([True, False] * 50), "most": torch.tensor([True] * 95 + [False] * 5)}
+    axes = plots.accuracy_bars(masks, "t").axes[0]
+    assert [patch.get_height() for patch in axes.patches] == pytest.approx([50, 95])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["half", "most"]
+
+
+def test_class_shares_are_per_split(offline):
+    axes = plots.class_shares({"a": offline[:1000], "b": offline[1000:]}, "t").axes[0]
+    heights = [patch.get_height() for patch in axes.patches if patch.get_height() > 0][:20]
+    expected = [
+        100 * (part.labels == d).double().mean() for part in (offline[:1000], offline[1000:]) for d in range(10)
+    ]
+    assert heights == pytest.approx([float(e) for e in expected])
+
+
+def test_receptive_fields_are_drawn_where_they_lie(offline):
+    fields = ml.receptive_field(ml.CNN())
+    for axes, (name, field) in zip(
+        plots.receptive_fields(offline[:1], fields, "t").axes, fields.iterrows(), strict=True
+    ):
+        square = axes.patches[0]
+        first = square.get_x() + 0.5
+        assert (first - field["start"]) % field["step"] == 0 and square.get_width() == field["size"], name
+        assert abs(first + (field["size"] - 1) / 2 - 13.5) <= field["step"] / 2
+
+
+def test_seed_spread_agrees_with_statistics():
+    accuracies = [0.9951, 0.9943, 0.9958]
+    text = words(plots.seed_spread(accuracies, [(0.993, 0.997)] * 3, "t"))
+    assert f"{100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f}" in text
+
+
+def test_flat_maps_keep_their_labels_apart():
+    points = np.random.default_rng(0).normal(size=(200, 2)) * 0.01 + np.array([[5, 5]])
+    points[0] = 0, 0  # one far away, the rest in a heap
+    figure = plots.flat_maps({"a": points}, torch.arange(200) % 10, "t")
+    spots = np.array([text.get_position() for text in figure.axes[0].texts])
+    gaps = np.abs(spots[:, None] - spots).max(-1) + np.eye(10)
+    assert len(spots) == 10 and gaps.min() > 0.02 * np.ptp(points)
+
+
+def test_present_carries_alt_text_and_name(monkeypatch):
+    shown = {}
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, raw, metadata: shown.update(data=data, metadata=metadata)
+    )
+    plots.present(plots.picture_row({"a": IMAGE}, "t"), "name", "what it shows")
+    assert shown["metadata"] == {"image/png": {"alt": "what it shows", "name": "name"}}
+    assert shown["data"]["text/plain"] == "what it shows" and json.dumps(shown["data"])
+    assert shown["data"]["image/png"].startswith("iVBOR")

@@ -1,0 +1,128 @@
+"""The repository keeps its own rules."""
+
+import ast
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mnistlab as ml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIRED = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
+
+
+def name(requirement: str) -> str:
+    return re.split(r"[<>=!~\[; ]", requirement)[0].lower().replace("_", "-")
+
+
+def imports(file: Path) -> set[str]:
+    """Top-level packages, and modules of our own, that a file imports at its top."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_environment_yml_keeps_step_with_pyproject():
+    text = (ROOT / "environment.yml").read_text()
+    pip = next(entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict))
+    assert "-e .[notebooks,test]" in pip
+    listed = {
+        name(line.split("#")[1].split(":")[0].strip()) for line in text.splitlines() if re.match(r"\s+# \S+:", line)
+    }
+    assert listed == {name(r) for r in REQUIRED}
+
+
+def test_every_requirement_is_pinned_and_has_a_lower_bound():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
+    pinned = {name(line) for line in lines}
+    for requirement in REQUIRED:
+        assert name(requirement) in pinned and ">=" in requirement
+
+
+def test_who_may_import_whom():
+    modules = {path.stem: imports(path) for path in (ROOT / "mnistlab").glob("*.py")}
+    for module, found in modules.items():
+        drawing = any(i.split(".")[0] in ("matplotlib", "seaborn", "IPython") for i in found)
+        assert not drawing or module in ("plots", "films"), f"{module} imports a drawing library"
+        if module not in ("plots", "films"):
+            assert "mnistlab.plots" not in found
+        assert not any(i.startswith("mnistlab.exercises") for i in found), "exercises are a leaf"
+    for path in (ROOT / "mnistlab" / "exercises").glob("*.py"):
+        assert "mnistlab.plots" not in imports(path)
+
+
+def test_figures_are_returned_not_shown():
+    for path in (ROOT / "mnistlab").rglob("*.py"):
+        assert not re.search(r"\.show\(\)|^\s*print\(", path.read_text(), re.M) or path.name == "__main__.py", path
+
+
+def test_readme_table_and_pictures():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        title = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"][0]
+        question = title.split("·")[1].strip()
+        assert f"[{question}](notebooks/{notebook.name})" in text
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
+    assert all(t.startswith("https://") or (ROOT / t).exists() for t in targets)
+    assert sum(t.endswith(".png") for t in targets) >= 3
+    for command in re.findall(r"make (\w+)", text):
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M) or command == "PYTHON", command
+
+
+def test_numbers_in_the_readme_are_the_measured_ones():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    seeds = json.loads((ROOT / "benchmarks" / "results" / "seeds.json").read_text())
+    accuracies = [run["test"]["accuracy"] for run in seeds["runs"]]
+    mean = sum(accuracies) / len(accuracies)
+    std = (sum((a - mean) ** 2 for a in accuracies) / (len(accuracies) - 1)) ** 0.5
+    assert f"{mean:.2%} ± {std:.2%}" in text
+    card = json.loads((ROOT / "models" / "cnn.json").read_text())
+    assert f"{card['metrics']['test']['accuracy']:.2%}" in text
+    assert f"{card['metrics']['test']['errors']} of 10,000" in text
+
+
+def test_settings_are_those_that_were_compared():
+    results = ROOT / "benchmarks" / "results"
+    short = json.loads((results / "recipe_short.json").read_text())
+    assert short["configs"]["default"] == json.loads(json.dumps(asdict(ml.TrainConfig())))
+    long = json.loads((results / "recipe_long.json").read_text())
+    card = json.loads((ROOT / "models" / "cnn.json").read_text())
+    assert card["config"] in long["configs"].values()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
+def test_command_line_explains_itself(arguments):
+    done = subprocess.run([sys.executable, "-m", "mnistlab", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: python -m mnistlab" in done.stdout
+
+
+def test_command_line(monkeypatch, tmp_path, capsys):
+    from mnistlab.__main__ import main
+
+    monkeypatch.setenv("MNISTLAB_DATA", "offline")
+    out = tmp_path / "mine.safetensors"
+    assert main(["data"]) == 0
+    assert "1,437 digits · scikit-learn" in capsys.readouterr().out
+    assert main(["train", "--out", str(out), "--epochs", "2", "--batch-size", "32", "--resume"]) == 0
+    assert "wrong" in capsys.readouterr().out and ml.load(out).config.epochs == 2
+    assert out.with_suffix(".state").exists()
+    assert main(["evaluate", str(out)]) == 0
+    assert "wrong" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "none.safetensors")]) == 1
+    assert "error: There is no checkpoint" in capsys.readouterr().err
+    assert main(["train", "--epochs", "0"]) == 1
+    assert "epochs" in capsys.readouterr().err
