@@ -155,7 +155,7 @@ def value_histograms(values: dict[str, Tensor], title: str, source: str = "") ->
         sns.histplot(numbers, bins=50, ax=axes, color=colour, stat="percent", edgecolor=None)
         mean, std = float(numbers.mean()), float(numbers.std())
         axes.axvline(mean, color="black", linewidth=1.5)
-        axes.set(xlabel=name, ylabel="% of pixels", yscale="log")
+        axes.set(xlabel=name, ylabel="% of pixels (log scale)", yscale="log")
         _log(axes.yaxis)
         axes.set_title(f"mean {round(mean, 2) + 0.0:.2f}, standard deviation {std:.2f}", fontsize=11)
     sns.despine(figure)
@@ -396,9 +396,10 @@ def probability_bars(probabilities: Tensor, title: str, source: str = "") -> Fig
 
 
 def _log(axis: Axis) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade, or at 1 where there are many decades."""
+    """A logarithmic axis with plain numbers, the more to a decade the fewer decades there are."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))
+    decades = np.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=range(1, 10) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 
@@ -425,7 +426,8 @@ def curves(
             label=name,
             marker="o" if line.notna().sum() < 16 else None,
         )
-    axes.set(xlabel=x, ylabel=y, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    axes.set(xlabel=f"{x} (log scale)" if log_x else x, ylabel=f"{y} (log scale)" if log_y else y)
+    axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
     for log, axis in ((log_x, axes.xaxis), (log_y, axes.yaxis)):
         if log:
             _log(axis)
@@ -436,20 +438,26 @@ def curves(
 
 
 def learning_curves(run: Run, title: str) -> Figure:
-    """A run's training loss over its steps and, where it was measured, the validation errors after each epoch."""
+    """A run's training loss over its steps and, where it was measured, the validation errors after each epoch.
+
+    The dashed line is the least that label smoothing allows: the entropy of its target.
+    """
     history = run.history
     measured = "val_accuracy" in history
     figure = _figure(10 if measured else 6, 4, title, run.data.get("source", ""))
     loss, *others = figure.subplots(1, 1 + measured, squeeze=False).flat
     loss.plot(history["step"], history["train_loss"], color=BLUE, lw=2)
-    loss.set(xlabel="step", ylabel="training loss", yscale="log")
+    if run.config and run.config.label_smoothing:
+        target = np.full(10, run.config.label_smoothing / 10)
+        target[0] += 1 - run.config.label_smoothing
+        loss.axhline(-(target * np.log(target)).sum(), color=GREY, linestyle="--", lw=1.5)
+    loss.set(xlabel="step", ylabel="training loss", ylim=(0, None))
     loss.set_title("mean loss of each stretch of 20 steps", fontsize=12)
-    _log(loss.yaxis)
     for axes in others:
         ends = history.dropna(subset="val_accuracy")
         errors = 100 * (1 - ends["val_accuracy"])
         axes.plot(ends["epoch"], errors, color=ORANGE, lw=2, marker="o")
-        for epoch, error in zip(ends["epoch"], errors, strict=True):
+        for epoch, error in list(zip(ends["epoch"], errors, strict=True))[:: max(1, len(ends) // 4)]:
             axes.annotate(f"{error:.2f}%", (epoch, error), (9, 5), textcoords="offset points", fontsize=11)
         axes.set(xlabel="epoch", ylabel="wrong on validation (%)", ylim=(0, errors.max() * 1.2))
         axes.set_xlim(ends["epoch"].min() - 0.3, ends["epoch"].max() + 0.2 * len(ends))

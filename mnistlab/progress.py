@@ -33,7 +33,10 @@ def _table(steps: int) -> Show:
         if history and "seconds" not in history[-1]:
             lines.append(_line(history[-1]))
         share = history[-1]["step"] / steps if history else 0
-        head = "".join(f"<th>{name}</th>" for name in ("epoch", "train loss", "val loss", "val accuracy", "seconds"))
+        head = "".join(
+            f"<th>{name}</th>"
+            for name in ("epoch", "train loss, last steps", "val loss", "val accuracy", "seconds so far")
+        )
         handle.update(
             HTML(
                 f"<progress value='{share:.3f}' aria-label='training'></progress> step "

@@ -111,8 +111,7 @@ def fit(
 
     # Every draw of a step (augmentation, dropout) comes from the seed and the step's number alone, so that a
     # run can go on from any step without having lived through the ones before.
-    on_cpu = device.type == "cpu"
-    with torch.random.fork_rng([] if on_cpu else [device.index or 0], device_type="cuda" if on_cpu else device.type):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         while step < steps:
             epoch, done = divmod(step, epoch_steps)
             _train_mode(model, config)
