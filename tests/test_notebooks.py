@@ -57,7 +57,7 @@ def test_outputs_belong_to_this_code(notebook):
 
 def test_outputs_are_mnists_and_name_no_place(path, notebook):
     text = path.read_text(encoding="utf-8")
-    assert "scikit-learn digits (offline" not in text and "MNIST, train" in text
+    assert "scikit-learn digits (offline" not in text and " digits · MNIST, " in text
     assert not re.search(r"/(home|root|work|Users|tmp)/", text)
 
 

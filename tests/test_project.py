@@ -39,9 +39,7 @@ def test_environment_yml_keeps_step_with_pyproject():
     text = (ROOT / "environment.yml").read_text()
     pip = next(entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict))
     assert "-e .[notebooks,test]" in pip
-    listed = {
-        name(line.split("#")[1].split(":")[0].strip()) for line in text.splitlines() if re.match(r"\s+# \S+:", line)
-    }
+    listed = {name(package) for package in re.findall(r"^#   (\S+): ", text, re.M)}
     assert listed == {name(r) for r in REQUIRED}
 
 
