@@ -333,7 +333,7 @@ def network_shapes(table: pd.DataFrame, title: str) -> Figure:
         axes.add_patch(Rectangle((x, -side / 2), width, side, color=colours[kind], alpha=0.85, lw=0))
         sizes = "×".join(map(str, shape))
         low = -19.5 if index % 2 else -17
-        axes.text(x + width / 2, low, sizes, ha="center", va="center", fontsize=10)
+        axes.text(x + width / 2, low, sizes, ha="center", va="center", fontsize=11.5)
         axes.text(
             x + width / 2,
             16.5,

@@ -93,6 +93,19 @@ def test_numbers_in_the_readme_are_the_measured_ones():
     assert f"{card['metrics']['test']['errors']} of 10,000" in text
 
 
+def test_the_readmes_first_page_of_use_runs_as_written(tmp_path, monkeypatch):
+    snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S).group(1)
+    monkeypatch.setenv("MNISTLAB_DATA", "offline")
+    (tmp_path / "models").mkdir()
+    for name in ("cnn.safetensors", "cnn.json"):
+        (tmp_path / "models" / name).symlink_to(ROOT / "models" / name)
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    exec(snippet, space)
+    assert space["logits"].shape == (8, 10)
+    assert (tmp_path / "models" / "runs" / "mine.json").exists()
+
+
 def test_settings_are_those_that_were_compared():
     results = ROOT / "benchmarks" / "results"
     short = json.loads((results / "recipe_short.json").read_text())
