@@ -1,6 +1,7 @@
 """What a training run is told."""
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 from mnistlab.augment import Affine
 
@@ -35,10 +36,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives a list
         for name, value, right in (
-            ("epochs", self.epochs, isinstance(self.epochs, int) and self.epochs >= 1),
-            ("batch_size", self.batch_size, isinstance(self.batch_size, int) and self.batch_size >= 2),
-            ("learning_rate", self.learning_rate, self.learning_rate > 0),
+            ("epochs", self.epochs, type(self.epochs) is int and self.epochs >= 1),
+            ("batch_size", self.batch_size, type(self.batch_size) is int and self.batch_size >= 2),
+            ("learning_rate", self.learning_rate, self.learning_rate > 0 and isfinite(self.learning_rate)),
             ("warmup", self.warmup, 0 <= self.warmup < 1),
+            ("betas", self.betas, len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)),
+            ("weight_decay", self.weight_decay, self.weight_decay >= 0 and isfinite(self.weight_decay)),
+            ("augment", self.augment, self.augment is None or isinstance(self.augment, Affine)),
+            ("seed", self.seed, type(self.seed) is int),
             ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1),
             ("precision", self.precision, self.precision in ("auto", "float32", "bfloat16")),
         ):

@@ -383,6 +383,8 @@ def _downloaded(split: str) -> Digits:
 
 def _download(folder: Path) -> None:
     partial, raw = folder / ".download", folder / "MNIST" / "raw"
+    fetched = {name: partial / "MNIST" / "raw" / name for name in MD5}
+    _drop_damaged(fetched)  # torchvision would take a half-unpacked file of an earlier try for a whole one
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # torchvision sets none, and a silent network would hang for ever
     try:
@@ -391,16 +393,20 @@ def _download(folder: Path) -> None:
         raise OSError(str(error)) from error
     finally:
         socket.setdefaulttimeout(before)
-    fetched = {name: partial / "MNIST" / "raw" / name for name in MD5}
-    broken = [f for name, f in fetched.items() if hashlib.md5(f.read_bytes()).hexdigest() != MD5[name]]
-    if broken:  # torchvision takes a half-unpacked file for a whole one; without it, it unpacks again
-        for file in broken:
-            file.unlink()
-        return _download(folder)
+    if damaged := _drop_damaged(fetched):
+        raise OSError(f"{', '.join(damaged)} arrived damaged; run again to fetch what is missing")
     raw.mkdir(parents=True, exist_ok=True)
     for name in sorted(fetched, key=lambda name: "images" in name):  # images last: who finds them finds their labels
         os.replace(fetched[name], raw / name)
     shutil.rmtree(partial)
+
+
+def _drop_damaged(files: dict[str, Path]) -> list[str]:
+    """Remove those of our own downloads that are there and not what they should be; return their names."""
+    damaged = [n for n, f in files.items() if f.exists() and hashlib.md5(f.read_bytes()).hexdigest() != MD5[n]]
+    for name in damaged:
+        files[name].unlink()
+    return damaged
 
 
 def _offline(split: str) -> Digits:

@@ -72,16 +72,21 @@ def receptive_field(model: nn.Sequential) -> pd.DataFrame:
 
     size: pixels across.  step: pixels from one cell's view to its neighbour's.  start: first pixel that cell 0
     sees (negative where padding comes first). So cell i sees pixels start + i·step … start + i·step + size − 1.
-    A window of k widens the view by k − 1 steps; a stride lengthens the step.
+    A window of k widens the view by k − 1 steps; a stride lengthens the step. Behind a Flatten every cell sees
+    all, and the table ends. Windows are square; ValueError for a layer whose view is not known here.
     """
     size, step, start, rows = 1, 1, 0, {}
     for name, layer in model.named_children():
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            kernel, stride, padding = (
-                n if isinstance(n, int) else n[0] for n in (layer.kernel_size, layer.stride, layer.padding)
-            )
-            size, start, step = size + (kernel - 1) * step, start - padding * step, step * stride
-            rows[name] = {"size": size, "step": step, "start": start}
+        if isinstance(layer, nn.Flatten):
+            break
+        if isinstance(layer, nn.BatchNorm2d | nn.ReLU | nn.Dropout):
+            continue
+        if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            raise ValueError(f"What a cell of {name}, a {type(layer).__name__}, can see is not known here.")
+        parts = layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1)
+        kernel, stride, padding, dilation = (n if isinstance(n, int) else n[0] for n in parts)
+        size, start, step = size + dilation * (kernel - 1) * step, start - padding * step, step * stride
+        rows[name] = {"size": size, "step": step, "start": start}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

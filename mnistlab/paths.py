@@ -12,7 +12,9 @@ def home() -> Path:
     It never depends on the working directory, because Jupyter runs each notebook in its own folder.
     """
     if chosen := os.environ.get("MNISTLAB_HOME"):
-        return Path(chosen).expanduser().resolve()
+        if not (path := Path(chosen).expanduser()).is_absolute():
+            raise ValueError(f"MNISTLAB_HOME must be a whole path, such as {path.absolute()}, not {chosen!r}.")
+        return path
     root = Path(__file__).resolve().parents[1]
     if not (root / "pyproject.toml").is_file():
         raise FileNotFoundError(

@@ -88,7 +88,7 @@ def fit(
     if len(train) < 2:
         raise TrainingError("Batch normalisation needs at least two digits to train on.")
     device = _device(config.device)
-    identity = _identity(model, train, config, device)
+    identity = _identity(model, train, val, config, device)
     autocast = _autocast(config.precision, device)
     data = {"source": train.source, "split": train.split_name, "count": len(train), "md5": train.md5}
     train, val = train.to(device), val.to(device) if val is not None else None
@@ -137,6 +137,8 @@ def fit(
                     continue
 
                 mean_loss = _mean(losses, step)
+                if not all(bool(p.isfinite().all()) for p in model.parameters()):
+                    raise _diverged("A weight", "infinite or not a number", step)
                 history.append(
                     {
                         "step": step,
@@ -175,14 +177,19 @@ def _draw(config: TrainConfig, what: str, number: int) -> int:
 
 
 def _mean(losses: list[Tensor], step: int) -> float:
+    """The mean of the losses of the steps up to `step`, all of them numbers."""
     values = torch.stack(losses).tolist()
     for number, value in enumerate(values, start=step - len(values) + 1):
         if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss became {value} at step {number}. Try a learning rate ten times smaller, a longer "
-                f"warmup, or precision='float32'; and look at the images that go in."
-            )
+            raise _diverged("The loss", str(value), number)
     return sum(values) / len(values)
+
+
+def _diverged(what: str, value: str, step: int) -> TrainingError:
+    return TrainingError(
+        f"{what} became {value} at step {step}. Try a learning rate ten times smaller, a longer warmup, or "
+        f"precision='float32'; and look at the images that go in."
+    )
 
 
 def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precision: str = "float32") -> Evaluation:
@@ -239,7 +246,7 @@ def _hardware(device: torch.device, precision: str) -> dict:
     }
 
 
-def _identity(model: nn.Module, train: Digits, config: TrainConfig, device: torch.device) -> dict:
+def _identity(model: nn.Module, train: Digits, val: Digits | None, config: TrainConfig, device: torch.device) -> dict:
     """What must be equal for an unfinished run to go on as if nothing had happened."""
     weights = md5()
     for name, tensor in model.state_dict().items():
@@ -247,6 +254,7 @@ def _identity(model: nn.Module, train: Digits, config: TrainConfig, device: torc
     return {name: repr(value) for name, value in asdict(config).items()} | {
         "initial weights (start from a new network, such as CNN(seed=…))": weights.hexdigest(),
         "training digits": train.md5,
+        "validation digits": val.md5 if val is not None else "none",
         "torch": str(torch.__version__),
         "hardware": repr(_hardware(device, config.precision)),
     }

@@ -196,13 +196,23 @@ def test_labels_missing(folder):
     refused(folder, "no labels beside it")
 
 
-def test_altered_mnist(folder):
-    """In torchvision's layout a file must be MNIST's own, to the last bit."""
+@pytest.mark.parametrize("altered", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+def test_altered_mnist(folder, monkeypatch, altered):
+    """In torchvision's layout both files must be MNIST's own, to the last bit; one genuine file is not enough."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for file in list(folder.glob("train-*")):
         file.rename(raw / file.name)
-    refused(folder, "train-images-idx3-ubyte", "MD5", "altered")
+    hashes = {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in raw.iterdir()}
+    monkeypatch.setattr(data, "MD5", data.MD5 | hashes)
+    assert ml.load_digits("train", folder).source == "MNIST"
+    content = bytearray((raw / altered).read_bytes())
+    content[-1] ^= 1
+    (raw / altered).write_bytes(content)
+    refused(folder, altered, "MD5", "altered")
+    for file in list(raw.iterdir()):
+        file.rename(folder / file.name)
+    assert ml.load_digits("train", folder).source != "MNIST"
 
 
 def test_no_such_folder_and_nothing_in_it(tmp_path):
@@ -286,7 +296,6 @@ class Mirror:
         self.files = {name: idx(images if "images" in name else labels) for name in data.MD5}
         self.calls = 0
         self.cut = False
-        self.half_unpacked = False
         monkeypatch.setattr(data, "MD5", {n: hashlib.md5(c).hexdigest() for n, c in self.files.items()})
         monkeypatch.setattr(data, "MNIST", self)
 
@@ -300,8 +309,10 @@ class Mirror:
             if self.cut and number == 1:
                 (raw / name).write_bytes(content[:100])
                 raise RuntimeError(f"Error downloading {name}")
-            (raw / name).write_bytes(content[:100] if self.half_unpacked and number == 2 else content)
-        self.half_unpacked = False
+            (raw / name).write_bytes(content)
+        for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):  # torchvision reads them at once
+            if (raw / name).read_bytes() != self.files[name]:
+                raise ValueError("invalid literal for int() with base 16: ''")
 
 
 @pytest.fixture
@@ -344,10 +355,25 @@ def test_killed_while_moving_in(mirror, fresh_home, monkeypatch, images):
     np.testing.assert_array_equal(ml.load_digits("train").images[:, 0], images)
 
 
-def test_half_unpacked_file_is_never_read(mirror, images):
-    mirror.half_unpacked = True
+@pytest.mark.parametrize("name", data.MD5)
+@pytest.mark.parametrize("length", [0, 100])
+def test_half_unpacked_file_of_an_earlier_try_is_never_read(mirror, fresh_home, images, name, length):
+    raw = fresh_home / "data" / ".download" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for other, content in mirror.files.items():
+        (raw / other).write_bytes(content[:length] if other == name else content)
+    np.testing.assert_array_equal(ml.load_digits("train", "download").images[:, 0], images)
     np.testing.assert_array_equal(ml.load_digits("test", "download").images[:, 0], images)
-    assert mirror.calls == 2
+
+
+def test_file_that_arrives_damaged_is_not_kept(mirror, fresh_home, images):
+    whole = mirror.files["t10k-images-idx3-ubyte"]
+    mirror.files["t10k-images-idx3-ubyte"] = whole[:-1]
+    with pytest.raises(OSError, match="arrived damaged"):
+        ml.load_digits("train", "download")
+    assert not (fresh_home / "data" / "MNIST").exists()
+    mirror.files["t10k-images-idx3-ubyte"] = whole
+    np.testing.assert_array_equal(ml.load_digits("test", "download").images[:, 0], images)
 
 
 def test_no_network_falls_back_loudly(mirror):

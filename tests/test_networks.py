@@ -93,6 +93,44 @@ def test_output_size_refuses_a_window_that_does_not_fit():
         ml.output_size(3, kernel_size=5)
 
 
+@given(
+    layers=st.lists(
+        st.tuples(
+            st.sampled_from(["conv", "pool", "relu"]),
+            st.integers(1, 3),
+            st.integers(1, 2),
+            st.integers(0, 1),
+            st.integers(1, 2),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_receptive_field_of_any_stack_agrees_with_gradients(layers):
+    stack = nn.Sequential()
+    for kind, kernel, stride, padding, dilation in layers:
+        if kind == "conv":
+            stack.append(nn.Conv2d(1, 1, kernel, stride, padding, dilation))
+            nn.init.ones_(stack[-1].weight)
+        else:
+            stack.append(nn.AvgPool2d(kernel, stride) if kind == "pool" else nn.ReLU())
+    picture = torch.ones(1, 1, 96, 96, requires_grad=True)
+    output = stack(picture)
+    cell = output.shape[-1] // 2
+    output[0, 0, cell, cell].backward()
+    seen = picture.grad[0, 0].nonzero()
+    fields = ml.receptive_field(stack)
+    size, step, start = fields.iloc[-1] if len(fields) else (1, 1, 0)
+    assert seen.amin(0).tolist() == [start + cell * step] * 2
+    assert seen.amax(0).tolist() == [start + cell * step + size - 1] * 2
+
+
+def test_receptive_field_refuses_what_it_cannot_follow():
+    with pytest.raises(ValueError, match="a ConvTranspose2d"):
+        ml.receptive_field(nn.Sequential(nn.ConvTranspose2d(1, 1, 3)))
+
+
 def test_receptive_field_agrees_with_gradients():
     """The pixels that can change a cell are those with a gradient (average pooling, so that none loses)."""
     model = ml.CNN().eval()

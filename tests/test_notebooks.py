@@ -137,3 +137,6 @@ def test_home_does_not_depend_on_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MNISTLAB_HOME", raising=False)
     assert ml.home() == ROOT
+    monkeypatch.setenv("MNISTLAB_HOME", "here")
+    with pytest.raises(ValueError, match="whole path"):
+        ml.home()

@@ -128,12 +128,29 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     out = tmp_path / "mine.safetensors"
     assert main(["data"]) == 0
     assert "1,437 digits · scikit-learn" in capsys.readouterr().out
-    assert main(["train", "--out", str(out), "--epochs", "2", "--batch-size", "32", "--resume"]) == 0
-    assert "wrong" in capsys.readouterr().out and ml.load(out).config.epochs == 2
+    chosen = ml.TrainConfig(epochs=2, learning_rate=0.004, batch_size=32, seed=5, dropout=True, device="cpu")
+    words = [
+        "--epochs",
+        "2",
+        "--learning-rate",
+        "0.004",
+        "--batch-size",
+        "32",
+        "--seed",
+        "5",
+        "--dropout",
+        "--device",
+        "cpu",
+        "--resume",
+    ]
+    assert main(["train", "--out", str(out), *words]) == 0
+    assert "wrong" in capsys.readouterr().out and ml.load(out).config == chosen
     assert out.with_suffix(".state").exists()
     assert main(["evaluate", str(out)]) == 0
     assert "wrong" in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "none.safetensors")]) == 1
     assert "error: There is no checkpoint" in capsys.readouterr().err
+    assert main(["train", "--out", str(tmp_path / "mine.pth")]) == 1
+    assert "safetensors" in capsys.readouterr().err
     assert main(["train", "--epochs", "0"]) == 1
     assert "epochs" in capsys.readouterr().err
