@@ -65,6 +65,14 @@ def _picture(axes: Axes, image: Tensor | np.ndarray, *, signed: bool = False, li
         axes.imshow(image, cmap=INK, vmin=0, vmax=limit or 255)
 
 
+def _write(axes: Axes, numbers: np.ndarray, form: str, *, dark: float, fontsize: float) -> None:
+    """Each number into its cell, white where its size is above `dark`."""
+    for (row, column), value in np.ndenumerate(numbers):
+        text = f"{value + 0.0:{form}}".replace("-", "−")  # + 0.0 turns a negative zero into a plain one
+        colour = "white" if abs(value) > dark else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=fontsize, color=colour)
+
+
 def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None, columns: int = 10) -> Figure:
     """Digits side by side, each under its caption (default: its label, where it has one)."""
     rows = -(-len(digits) // columns)
@@ -250,17 +258,7 @@ def products(window: Tensor, weights: Tensor, title: str, bias: float = 0.0, sou
         signed = name != "window (pixels)"
         _picture(axes, numbers, signed=signed, limit=None if signed else max(1.0, numbers.max()))
         _bare(axes).set_title(name, fontsize=12)
-        dark = np.abs(numbers) > 0.6 * max(np.abs(numbers).max(), 1e-9)
-        for (row, column), value in np.ndenumerate(numbers):
-            axes.text(
-                column,
-                row,
-                f"{value + 0.0:.3f}".replace("-", "−"),
-                ha="center",
-                va="center",
-                fontsize=12,
-                color="white" if dark[row, column] else "black",
-            )
+        _write(axes, numbers, ".3f", dark=0.6 * max(np.abs(numbers).max(), 1e-9), fontsize=12)
         axes.text(1.1, 0.5, sign, transform=axes.transAxes, fontsize=22, ha="center", va="center")
     _bare(parts[3])
     total = float(result.sum())
@@ -282,9 +280,7 @@ def filter_result(image: Tensor, weights: Tensor, result: Tensor, title: str, so
         one.add_patch(Rectangle(*edge, fill=False, color="#999999", clip_on=False))
     rim = (len(image) - len(result)) / 2
     axes[2].set(xlim=(-0.5 - rim, len(result) - 0.5 + rim), ylim=(len(result) - 0.5 + rim, -0.5 - rim))
-    for (row, column), value in np.ndenumerate(weights.numpy()):
-        colour = "white" if abs(value) > 0.6 * weights.abs().max() else "black"
-        axes[1].text(column, row, f"{value:g}".replace("-", "−"), ha="center", va="center", color=colour)
+    _write(axes[1], weights.numpy(), "g", dark=0.6 * float(weights.abs().max()), fontsize=10)
     figure.colorbar(axes[2].images[0], ax=axes[2], shrink=0.8)
     return figure
 
@@ -296,16 +292,7 @@ def pooling(before: Tensor, after: Tensor, title: str, source: str = "") -> Figu
     limit = float(before.abs().max())
     for axes, numbers in ((left, before), (right, after)):
         _picture(_bare(axes), numbers, signed=True, limit=limit)
-        for (row, column), value in np.ndenumerate(numbers.numpy()):
-            axes.text(
-                column,
-                row,
-                f"{value:.1f}".replace("-", "−"),
-                ha="center",
-                va="center",
-                fontsize=11,
-                color="white" if abs(value) > 0.8 * limit else "black",
-            )
+        _write(axes, numbers.numpy(), ".1f", dark=0.8 * limit, fontsize=11)
     for row, column in np.ndindex(*after.shape):
         window = before[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
         down, along = divmod(int(window.argmax()), 2)
