@@ -5,20 +5,21 @@ Importing it does not import matplotlib; the figures live in `mnistlab.plots`.
 
 __version__ = "0.1.0"
 
-from mnistlab.augment import Affine, augment
+from mnistlab.augment import Augmentation, augment
 from mnistlab.checkpoints import CheckpointError, Run, load
 from mnistlab.config import TrainConfig
 from mnistlab.data import DataError, Digits, load_digits, normalise
-from mnistlab.networks import CNN, layer_table, output_size, receptive_field
+from mnistlab.networks import CNN, Ensemble, folded, layer_table, output_size, receptive_field
 from mnistlab.paths import home
 from mnistlab.training import Evaluation, TrainingError, evaluate, fit
 
 __all__ = [
     "CNN",
-    "Affine",
+    "Augmentation",
     "CheckpointError",
     "DataError",
     "Digits",
+    "Ensemble",
     "Evaluation",
     "Run",
     "TrainConfig",
@@ -26,6 +27,7 @@ __all__ = [
     "augment",
     "evaluate",
     "fit",
+    "folded",
     "home",
     "layer_table",
     "load",

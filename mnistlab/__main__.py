@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     train = commands.add_parser("train", help="train a network and save it")
     train.add_argument("--out", type=Path, default=ml.home() / "models" / "runs" / "cnn.safetensors")
-    train.add_argument("--epochs", type=int, default=ml.TrainConfig.epochs)
+    train.add_argument("--epochs", type=float, default=ml.TrainConfig.epochs)
     train.add_argument("--learning-rate", type=float, default=ml.TrainConfig.learning_rate)
     train.add_argument("--batch-size", type=int, default=ml.TrainConfig.batch_size)
     train.add_argument("--seed", type=int, default=ml.TrainConfig.seed)

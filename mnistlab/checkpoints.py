@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import mnistlab
 from mnistlab import networks
-from mnistlab.augment import Affine
+from mnistlab.augment import Augmentation
 from mnistlab.config import TrainConfig
 from mnistlab.paths import written_whole
 
@@ -96,8 +96,8 @@ def load(path: str | Path) -> Run:
     config = card.get("config")
     if config:
         try:
-            affine = Affine(**config["augment"]) if config.get("augment") else None
-            config = TrainConfig(**{**config, "augment": affine})
+            limits = Augmentation(**config["augment"]) if config.get("augment") else None
+            config = TrainConfig(**{**config, "augment": limits})
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{card_file} was written by another version of mnistlab: {error}.") from error
     parts = {name: card.get(name) or {} for name in ("data", "hardware", "metrics", "versions")}

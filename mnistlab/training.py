@@ -1,9 +1,12 @@
 """The training loop, for a CPU, a GPU or Apple silicon, and the measure of what it taught."""
 
+import ctypes
 import math
+import sys
 import time
 import zlib
 from dataclasses import asdict
+from functools import cache
 from hashlib import md5
 from itertools import islice
 from pathlib import Path
@@ -22,6 +25,7 @@ from mnistlab.data import Digits, normalise
 from mnistlab.paths import written_whole
 from mnistlab.progress import progress
 
+CROP = 24  # pixels: the last of three poolings leaves 3×3 cells of these as of 28
 TICK = 20  # steps between two rows of the history
 SAVE_SECONDS = 5.0  # between two saves of an unfinished run
 
@@ -58,7 +62,7 @@ class Evaluation(NamedTuple):
 
 
 def learning_rate_at(step: int, steps: int, config: TrainConfig) -> float:
-    """The learning rate of step 0 … steps − 1: straight up to the peak, straight down to (almost) zero."""
+    """AdamW's learning rate of step 0 … steps − 1: straight up to the peak, straight down to (almost) zero."""
     peak = config.warmup * steps
     climbing, falling = (step + 1) / max(peak, 1), (steps - step) / max(steps - peak, 1)
     return config.learning_rate * min(climbing, falling, 1.0)
@@ -79,7 +83,8 @@ def fit(
     state: a file that keeps the unfinished run, renewed every few seconds. Where it exists already, the run
       goes on from it, and ends with the very weights it would have had without the interruption. It stays
       when the run is finished; delete it to train anew.
-    On one CPU, the same network, digits and config give bit-identical weights.
+    On one CPU, the same network, digits and config give bit-identical weights. On Linux the process keeps the
+    memory that a step frees, for the next.
     Raises TrainingError where the loss stops being a number, or where `state` belongs to another run.
     """
     config = config or TrainConfig()
@@ -92,21 +97,18 @@ def fit(
     autocast = _autocast(config.precision, device)
     data = {"source": train.source, "split": train.split_name, "count": len(train), "md5": train.md5}
     train, val = train.to(device), val.to(device) if val is not None else None
+    _keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=config.learning_rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    optimizers = _optimizers(model, config)
+    peaks = [optimizer.defaults["lr"] for optimizer in optimizers]
     epoch_steps = max(1, len(train) // config.batch_size)  # a smaller last batch is left out: the next epoch shuffles
-    steps = config.epochs * epoch_steps
+    steps = max(1, round(config.epochs * epoch_steps))
     step, seconds, history = 0, 0.0, []
     if state is not None and Path(state).exists():
-        step, seconds, history = _resume(Path(state), identity, model, optimizer)
+        step, seconds, history = _resume(Path(state), identity, model, optimizers)
     show = progress(steps, step) if show_progress else None
     losses: list[Tensor] = []
+    tick = epoch_steps if device.type == "cuda" else TICK  # asking a GPU for a number makes it wait
     started = saved = time.perf_counter()
 
     # Every draw of a step (augmentation, dropout) comes from the seed and the step's number alone, so that a
@@ -116,38 +118,42 @@ def fit(
             epoch, done = divmod(step, epoch_steps)
             _train_mode(model, config)
             shuffle = torch.Generator().manual_seed(_draw(config, "order", epoch))
-            for images, labels in islice(train.batches(config.batch_size, shuffle), done, epoch_steps):
+            last = min(epoch_steps, steps - epoch * epoch_steps)
+            for images, labels in islice(train.batches(config.batch_size, shuffle), done, last):
                 torch.manual_seed(_draw(config, "step", step))
-                learning_rate = learning_rate_at(step, steps, config)
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate
+                height = learning_rate_at(step, steps, config) / config.learning_rate
+                for optimizer, peak in zip(optimizers, peaks, strict=True):
+                    for group in optimizer.param_groups:
+                        group["lr"] = peak * height
                 if config.augment:
                     images = augment(images, config.augment)
+                if step < config.crop * steps:
+                    images = images[..., :CROP, :CROP]
                 images = normalise(images).contiguous(memory_format=torch.channels_last)
-                with autocast:
-                    logits = model(images)
+                try:
+                    with autocast:
+                        logits = model(images)
+                except RuntimeError as error:
+                    if step or not config.crop:
+                        raise
+                    raise TrainingError(
+                        f"The network failed on crops of {CROP}×{CROP} pixels ({error}). If it takes none, set crop=0."
+                    ) from error
                 loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-                optimizer.zero_grad(set_to_none=True)
+                model.zero_grad(set_to_none=True)
                 loss.backward()
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
                 step += 1
-                losses.append(loss.detach())  # read only at a tick: asking a GPU for a number makes it wait
-                epoch_ends = step % epoch_steps == 0
-                if step % TICK and not epoch_ends:
+                losses.append(loss.detach())
+                epoch_ends = step % epoch_steps == 0 or step == steps
+                if step % tick and not epoch_ends:
                     continue
 
-                mean_loss = _mean(losses, step)
+                history += _rows(losses, step, steps, epoch_steps, config)
+                losses.clear()
                 if not all(bool(p.isfinite().all()) for p in model.parameters()):
                     raise _diverged("A weight", "infinite or not a number", step)
-                history.append(
-                    {
-                        "step": step,
-                        "epoch": step / epoch_steps,
-                        "learning_rate": learning_rate,
-                        "train_loss": mean_loss,
-                    }
-                )
-                losses.clear()
                 if epoch_ends:
                     if val is not None:
                         result = evaluate(model, val, precision=config.precision)
@@ -155,7 +161,7 @@ def fit(
                     history[-1]["seconds"] = seconds + time.perf_counter() - started
                 if state is not None and (step == steps or time.perf_counter() - saved > SAVE_SECONDS):
                     saved = time.perf_counter()
-                    _save_state(Path(state), identity, model, optimizer, step, seconds + saved - started, history)
+                    _save_state(Path(state), identity, model, optimizers, step, seconds + saved - started, history)
                 if show:
                     show(history)
 
@@ -171,18 +177,76 @@ def _train_mode(model: nn.Module, config: TrainConfig) -> None:
                 layer.eval()
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Have glibc keep what one step frees for the next, instead of handing it to the kernel and asking anew.
+
+    A step's activations come and go in blocks of megabytes, which glibc by default returns at once; the kernel
+    then has to give and clear thousands of pages a step, a sixth of all the time on some machines. From the first
+    call on, the process keeps the memory of its largest step until it ends.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt:
+            mmap_threshold, trim_threshold = -3, -1  # from malloc.h
+            if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):  # older glibc allows no more
+                mallopt(trim_threshold, 2**31 - 1)
+
+
+class _Muon(torch.optim.Muon):
+    """PyTorch's Muon, which takes matrices only, on convolutions too: one row for each of their filters."""
+
+    def __init__(self, weights: list[nn.Parameter], **options) -> None:
+        self.weights = weights
+        super().__init__([_matrix(weight.detach()) for weight in weights], **options)
+
+    def step(self) -> None:
+        for matrix, weight in zip(self.param_groups[0]["params"], self.weights, strict=True):
+            matrix.grad = None if weight.grad is None else _matrix(weight.grad)
+        super().step()
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A view of weights laid out channels_last, or of a dense layer's, as (outputs, inputs of one output)."""
+    return weight.movedim(1, -1).view(len(weight), -1) if weight.ndim == 4 else weight
+
+
+def _optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW, and before it Muon for the layers between the first and the last where the config wants it."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    inner = [layer.weight for layer in layers[1:-1] if config.muon and layer.weight.requires_grad]
+    rest = [p for p in model.parameters() if all(p is not weight for weight in inner)]
+    adamw = torch.optim.AdamW(
+        rest, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
+    if not inner:
+        return [adamw]
+    return [_Muon(inner, lr=config.muon, momentum=config.momentum, weight_decay=0.0), adamw]
+
+
 def _draw(config: TrainConfig, what: str, number: int) -> int:
     """A seed of 32 bits, which is all that PyTorch's CPU generator takes in."""
     return zlib.crc32(f"{config.seed} {what} {number}".encode())
 
 
-def _mean(losses: list[Tensor], step: int) -> float:
-    """The mean of the losses of the steps up to `step`, all of them numbers."""
-    values = torch.stack(losses).tolist()
-    for number, value in enumerate(values, start=step - len(values) + 1):
-        if not math.isfinite(value):
-            raise _diverged("The loss", str(value), number)
-    return sum(values) / len(values)
+def _rows(losses: list[Tensor], step: int, steps: int, epoch_steps: int, config: TrainConfig) -> list[dict]:
+    """The history's rows for the losses of the steps up to `step`: one for every TICK of them, and one for the rest."""
+    rows, since = [], []
+    for number, loss in enumerate(torch.stack(losses).tolist(), start=step - len(losses) + 1):
+        if not math.isfinite(loss):
+            raise _diverged("The loss", str(loss), number)
+        since.append(loss)
+        if number % TICK == 0 or number == step:
+            rows.append(
+                {
+                    "step": number,
+                    "epoch": number / epoch_steps,
+                    "learning_rate": learning_rate_at(number - 1, steps, config),
+                    "train_loss": sum(since) / len(since),
+                }
+            )
+            since = []
+    return rows
 
 
 def _diverged(what: str, value: str, step: int) -> TrainingError:
@@ -198,6 +262,7 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precis
         raise TrainingError("Digits without labels cannot be scored; take a split that has them.")
     if len(digits) == 0:
         raise TrainingError("There are no digits to score.")
+    _keep_freed_memory()
     device = next(model.parameters()).device
     training = {layer: layer.training for layer in model.modules()}
     errors, loss = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -252,6 +317,7 @@ def _identity(model: nn.Module, train: Digits, val: Digits | None, config: Train
     for name, tensor in model.state_dict().items():
         weights.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return {name: repr(value) for name, value in asdict(config).items()} | {
+        "epochs": f"{config.epochs:.15g}",  # 2 and 2.0 are one
         "initial weights (start from a new network, such as CNN(seed=…))": weights.hexdigest(),
         "training digits": train.md5,
         "validation digits": val.md5 if val is not None else "none",
@@ -264,7 +330,7 @@ def _save_state(
     path: Path,
     identity: dict,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
     step: int,
     seconds: float,
     history: list[dict],
@@ -274,7 +340,7 @@ def _save_state(
             {
                 "identity": identity,
                 "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                 "step": step,
                 "seconds": seconds,
                 "history": history,
@@ -284,7 +350,7 @@ def _save_state(
 
 
 def _resume(
-    path: Path, identity: dict, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, identity: dict, model: nn.Module, optimizers: list[torch.optim.Optimizer]
 ) -> tuple[int, float, list[dict]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -304,5 +370,6 @@ def _resume(
             f"Name another file, or delete this one to start anew."
         )
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, theirs in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(theirs)
     return state["step"], state["seconds"], state["history"]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mnistlab as ml
+from mnistlab import networks
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,93 @@ def test_receptive_field_agrees_with_gradients():
         first = field["start"] + cell * field["step"]
         expected = [max(first, 0), min(first + field["size"], 28) - 1]
         assert seen.amin(0).tolist() == [expected[0]] * 2 and seen.amax(0).tolist() == [expected[1]] * 2
+
+
+@pytest.mark.parametrize("p", [0.25, 0.5])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_dropout_agrees_with_pytorchs(p, layout):
+    """The same share falls away, everywhere alike; what stays is scaled as PyTorch scales it; so is the gradient."""
+    layer = networks.Dropout(p)
+    images = (torch.rand(40, 8, 14, 14) + 0.5).contiguous(memory_format=layout).requires_grad_()
+    torch.manual_seed(0)
+    output = layer(images)
+    output.sum().backward()
+    kept = output != 0
+    torch.testing.assert_close(output[kept], (images / (1 - p))[kept])
+    assert torch.equal(images.grad, kept / (1 - p))
+    count = kept.numel()
+    assert abs(kept.float().mean() - (1 - p)) < 4 * (p * (1 - p) / count) ** 0.5
+    for place in kept.unbind(0)[:2] + kept.unbind(1)[:2] + kept.unbind(3)[:2]:  # no image, channel or column apart
+        assert abs(place.float().mean() - (1 - p)) < 4.5 * (p * (1 - p) / place.numel()) ** 0.5
+    neighbours = (kept[..., 1:] & kept[..., :-1]).float().mean()
+    assert neighbours == pytest.approx((1 - p) ** 2, abs=0.015)
+    torch.manual_seed(0)
+    assert torch.equal(layer(images), output)
+    assert not torch.equal(layer(images), output)
+    assert torch.equal(layer.eval()(images), images)
+
+
+def test_dropout_leaves_the_rare_cases_to_pytorch():
+    everything, nothing = networks.Dropout(1.0), networks.Dropout(0.0)
+    images = torch.ones(2, 3, 4, 4)
+    assert not everything(images).any() and torch.equal(nothing(images), images)
+    strided = networks.Dropout(0.5)(torch.ones(64, 64)[:, ::2])
+    assert set(strided.unique().tolist()) == {0.0, 2.0}
+
+
+def lived(seed: int) -> ml.CNN:
+    """A network whose norms have seen something, so that folding them has something to do."""
+    model = ml.CNN(seed).train()
+    with torch.no_grad():
+        for layer in model:
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                layer.weight.uniform_(-1, 2)
+                layer.bias.normal_()
+        model(torch.randn(32, 1, 28, 28, generator=torch.Generator().manual_seed(seed)))
+    return model.eval()
+
+
+def test_folded_network_computes_the_same():
+    model, images = lived(1), torch.randn(16, 1, 28, 28)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    small = networks.folded(model)
+    torch.testing.assert_close(small(images), model(images), atol=1e-4, rtol=1e-4)
+    assert [name for name, _ in small.named_children() if "norm" in name or "drop" in name] == []
+    assert len(small) == 17 and small.conv5.out_channels == 128
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    torch.testing.assert_close(networks.folded(model.train())(images), small(images))  # whatever the mode
+
+
+def test_folding_leaves_a_norm_without_a_layer_before_it():
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2))
+    images = torch.randn(3, 1, 8, 8)
+    model(images)
+    small = networks.folded(model)
+    assert len(small) == 4
+    unmeasured = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))
+    assert len(networks.folded(unmeasured)) == 2
+    relu = nn.ReLU()
+    with pytest.raises(ValueError, match="occurs twice"):
+        networks.folded(nn.Sequential(nn.Linear(3, 3), relu, nn.Linear(3, 3), relu))
+    torch.testing.assert_close(small(images), model.eval()(images))
+
+
+def test_ensemble_is_the_mean_of_its_members():
+    members, images = [lived(seed) for seed in range(3)], torch.randn(8, 1, 28, 28)
+    ensemble = networks.Ensemble(members)
+    expected = torch.stack([member(images).softmax(1) for member in members]).mean(0)
+    torch.testing.assert_close(ensemble(images).exp(), expected, atol=1e-6, rtol=1e-4)
+    assert len(networks.Ensemble(2).members) == 2
+
+
+def test_ensemble_is_scored_and_kept_like_a_network(offline, tmp_path):
+    ensemble = networks.Ensemble([lived(seed) for seed in range(5)])
+    with torch.no_grad():
+        said = ensemble(ml.normalise(offline.images[:200])).argmax(1)
+    assert ml.evaluate(ensemble, offline[:200]).errors == int((said != offline.labels[:200]).sum())
+    path = ml.Run(ensemble.half()).save(tmp_path / "team.safetensors")
+    again = ml.load(path).model
+    assert path.stat().st_size < 5 * 2 * 450_000
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, ensemble.state_dict()[name].to(tensor.dtype))
+    assert {p.dtype for p in again.parameters()} == {torch.float32}

@@ -18,7 +18,8 @@ from torch import nn
 import mnistlab as ml
 from mnistlab import training
 
-CONFIG = ml.TrainConfig(batch_size=32, learning_rate=2e-3, seed=3)
+CONFIG = ml.TrainConfig(epochs=1, batch_size=32, learning_rate=2e-3, seed=3)
+NAMED = {"quick": ml.TrainConfig.quick, "default": ml.TrainConfig, "best": ml.TrainConfig.best}
 
 
 def equal(first: nn.Module, second: nn.Module) -> bool:
@@ -86,33 +87,125 @@ def plain_loop(digits: ml.Digits, config: ml.TrainConfig) -> nn.Module:
     model = ml.CNN(0).to(memory_format=torch.channels_last).train()
     for layer in (model.drop1, model.drop2, model.drop3, model.drop4):
         layer.eval()
-    optimizer = torch.optim.AdamW(model.parameters(), betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    inner = [layer for layer in (model.conv2, model.conv3, model.conv4, model.conv5, model.dense1) if config.muon]
+    ids = {id(layer.weight) for layer in inner}
+    rest = [p for p in model.parameters() if id(p) not in ids]
+    adamw = torch.optim.AdamW(rest, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    # Muon's own copy of the weights, one row a filter, in the order in which channels_last keeps them.
+    rows = [nn.Parameter(layer.weight.detach().movedim(1, -1).flatten(1).clone()) for layer in inner]
+    muon = torch.optim.Muon(rows or [nn.Parameter(torch.zeros(1, 1))], momentum=config.momentum, weight_decay=0)
     per_epoch, step = len(digits) // config.batch_size, 0
-    for epoch in range(config.epochs):
+    steps = round(config.epochs * per_epoch)
+    for epoch in range(math.ceil(config.epochs)):
         shuffle = torch.Generator().manual_seed(training._draw(config, "order", epoch))
         order = torch.randperm(len(digits), generator=shuffle)
-        for number in range(per_epoch):
+        for number in range(min(per_epoch, steps - step)):
             batch = digits[order[number * config.batch_size :][: config.batch_size]]
-            for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate_at(step, config.epochs * per_epoch, config)
-            logits = model(ml.normalise(batch.images).contiguous(memory_format=torch.channels_last))
+            adamw.param_groups[0]["lr"] = training.learning_rate_at(step, steps, config)
+            muon.param_groups[0]["lr"] = config.muon * adamw.param_groups[0]["lr"] / config.learning_rate
+            images = batch.images[:, :, :24, :24] if step < config.crop * steps else batch.images
+            logits = model(ml.normalise(images).contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits, batch.labels, label_smoothing=config.label_smoothing)
-            optimizer.zero_grad()
+            model.zero_grad()
             loss.backward()
-            optimizer.step()
+            for row, layer in zip(rows, inner, strict=True):
+                row.grad = layer.weight.grad.movedim(1, -1).flatten(1)
+            muon.step()
+            adamw.step()
+            for row, layer in zip(rows, inner, strict=True):
+                layer.weight.data.copy_(row.data.view_as(layer.weight.movedim(1, -1)).movedim(-1, 1))
             step += 1
     return model
 
 
-def test_fit_agrees_with_a_plain_loop(offline):
+@pytest.mark.parametrize("changes", [{}, {"muon": 0.2, "momentum": 0.7}, {"crop": 0.5}, {"epochs": 1.7, "muon": 0.1}])
+def test_fit_agrees_with_a_plain_loop(offline, changes):
     digits = offline[:200]
-    config = ml.TrainConfig(
-        epochs=3, batch_size=64, learning_rate=2e-3, augment=None, label_smoothing=0.1, precision="float32"
-    )
+    plain = {"epochs": 3, "batch_size": 64, "learning_rate": 2e-3, "augment": None, "label_smoothing": 0.1}
+    config = ml.TrainConfig(**plain | {"muon": 0.0, "crop": 0.0, "precision": "float32"} | changes)
     run = fit(digits, config)
     assert equal(run.model, plain_loop(digits, config))
-    for other in ({"betas": (0.9, 0.999)}, {"weight_decay": 0.5}, {"label_smoothing": 0.0}, {"warmup": 0.5}):
-        assert not equal(run.model, plain_loop(digits, replace(config, **other))), other
+    assert run.history["step"].iloc[-1] == round(config.epochs * 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"betas": (0.9, 0.999)},
+        {"weight_decay": 0.5},
+        {"label_smoothing": 0.0},
+        {"warmup": 0.5},
+        {"muon": 0.05},
+        {"momentum": 0.5},
+        {"crop": 0.3},
+        {"epochs": 2},
+    ],
+)
+def test_every_setting_reaches_the_loop(offline, change):
+    config = ml.TrainConfig(epochs=1, batch_size=64, augment=None, label_smoothing=0.1, precision="float32")
+    assert not equal(fit(offline[:200], config).model, plain_loop(offline[:200], replace(config, **change)))
+
+
+def test_muon_turns_all_directions_alike(offline):
+    """One step against the SVD of the gradient: the same directions, each of about the same length."""
+    still = {"augment": None, "crop": 0.0, "warmup": 0.0, "weight_decay": 0.0}
+    config = ml.TrainConfig(epochs=1, batch_size=64, muon=0.1, momentum=0.0, precision="float32", **still)
+    before = ml.CNN(0)
+    model = fit(offline[:64], config).model
+    before.train()
+    for layer in (before.drop1, before.drop2, before.drop3, before.drop4):
+        layer.eval()
+    logits = before(ml.normalise(offline.images[:64]))
+    F.cross_entropy(logits, offline.labels[:64], label_smoothing=config.label_smoothing).backward()
+    for name in ("conv2", "conv4", "dense1"):
+        old, new = getattr(before, name).weight, getattr(model, name).weight
+        u, sizes, v = torch.linalg.svd(old.grad.flatten(1), full_matrices=False)
+        taken = (u.T @ (old - new).detach().flatten(1) @ v.T) / 0.1
+        strong = sizes > sizes[0] / 100  # five iterations lift no weaker direction to full length
+        assert taken.diag()[strong].min() > 0.6 and taken.diag()[strong].max() < 1.4, name
+        off = (taken - torch.diag(taken.diag()))[strong][:, strong]
+        assert off.abs().max() < 0.2, name
+
+
+def test_other_networks_learn_too(offline):
+    """A ReLU used twice, a layer that is never called, a frozen one, a module of one's own, one layer alone."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spare, self.first = nn.Linear(3, 3), nn.Conv1d(28, 8, 3)
+            self.inner, self.last = nn.Linear(8 * 26, 16), nn.Linear(16, 10)
+            self.shift = nn.Parameter(torch.zeros(1, 28, 28))
+
+        def forward(self, images):
+            return self.last(self.inner(self.first(images[:, 0] + self.shift).flatten(1)).relu())
+
+    relu = nn.ReLU()
+    shared = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), relu, nn.Linear(32, 32), relu, nn.Linear(32, 10))
+    frozen = ml.CNN()
+    frozen.conv2.requires_grad_(False)
+    kept = frozen.conv2.weight.clone()
+    for model in (shared, Own(), frozen, nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), ml.Ensemble(2)):
+        config = replace(CONFIG, precision="float32", crop=0.0)
+        before = ml.evaluate(model, offline).loss
+        calls = []
+        relu.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        run = ml.fit(model, offline[:640], config=config, show_progress=False)
+        assert len(calls) == (2 * 20 if model is shared else 0)
+        assert ml.evaluate(run.model, offline).loss < before
+    assert torch.equal(frozen.conv2.weight, kept)
+
+
+def test_network_that_takes_no_crops_says_so(offline):
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(784, 10))
+    with pytest.raises(ml.TrainingError, match=r"crops of 24×24 pixels .*set crop=0"):
+        ml.fit(model, offline[:64], config=CONFIG, show_progress=False)
+
+
+def test_whole_epochs_are_the_same_as_numbers_with_a_point(offline, tmp_path):
+    state = tmp_path / "run.state"
+    first = fit(offline[:64], state=state)
+    assert equal(fit(offline[:64], replace(CONFIG, epochs=1.0), state=state).model, first.model)
 
 
 def test_it_learns(train, test_digits):
@@ -190,8 +283,9 @@ def test_a_frozen_norm_stays_frozen_through_evaluation(offline):
 
 
 @pytest.mark.parametrize("dropout", [False, True])
-def test_same_seed_same_bits(offline, dropout):
-    config = replace(CONFIG, dropout=dropout)
+@pytest.mark.parametrize("name", NAMED)
+def test_same_seed_same_bits(offline, name, dropout):
+    config = NAMED[name](epochs=1.3, batch_size=32, seed=3, dropout=dropout)
     digits = offline[:320]
     torch.manual_seed(1)
     first = fit(digits, config)
@@ -213,9 +307,11 @@ class Unplugged(Exception):
 
 
 @pytest.mark.parametrize(("error", "at"), [(Unplugged, 10), (Unplugged, 71), (KeyboardInterrupt, 30)])
-def test_resumed_after_an_exception(offline, tmp_path, monkeypatch, error, at):
+@pytest.mark.parametrize("name", NAMED)
+def test_resumed_after_an_exception(offline, tmp_path, monkeypatch, name, error, at):
     monkeypatch.setattr(training, "SAVE_SECONDS", 0)
-    digits, config, state = offline[:1024], replace(CONFIG, epochs=3, dropout=True), tmp_path / "run.state"
+    config = NAMED[name](epochs=2.7, batch_size=32, seed=3, dropout=True)
+    digits, state = offline[:1024], tmp_path / "run.state"
     model, count = ml.CNN(), itertools.count(1)
 
     def unplug(*_):
@@ -242,18 +338,18 @@ from mnistlab import training
 torch.set_num_threads(int(sys.argv[3]))
 training.SAVE_SECONDS = 0
 digits = ml.load_digits("train", "offline")
-config = ml.TrainConfig(epochs=4, batch_size=32, seed=3, dropout=True)
+config = getattr(ml.TrainConfig, sys.argv[4])(epochs=4, batch_size=32, seed=3, dropout=True)
 run = ml.fit(ml.CNN(), digits, config=config, state=sys.argv[1], show_progress=False)
 run.save(sys.argv[2])
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("sent", ["SIGKILL", "SIGINT"])
-def test_resumed_after_a_kill(offline, tmp_path, sent):
+@pytest.mark.parametrize(("sent", "name"), [("SIGKILL", "best"), ("SIGINT", "quick")])
+def test_resumed_after_a_kill(offline, tmp_path, sent, name):
     """A real process, killed twice at random moments; then left to finish."""
     state, out = tmp_path / "run.state", tmp_path / "run.safetensors"
-    command = [sys.executable, "-c", SCRIPT, state, out, str(torch.get_num_threads())]
+    command = [sys.executable, "-c", SCRIPT, state, out, str(torch.get_num_threads()), name]
     steps, kills = 4 * (len(offline) // 32), 0
     for _ in range(2):
         known = state.stat().st_mtime_ns if state.exists() else 0
@@ -266,7 +362,7 @@ def test_resumed_after_a_kill(offline, tmp_path, sent):
         assert 0 < torch.load(state, weights_only=True)["step"] <= steps  # whole, however the process ended
     assert kills
     subprocess.run(command, check=True)
-    unbroken = fit(offline, ml.TrainConfig(epochs=4, batch_size=32, seed=3, dropout=True))
+    unbroken = fit(offline, NAMED[name](epochs=4, batch_size=32, seed=3, dropout=True))
     assert equal(ml.load(out).model, unbroken.model)
 
 
@@ -379,8 +475,12 @@ def test_refusals(offline):
     "wrong",
     [
         {"epochs": 0},
-        {"epochs": 1.5},
+        {"epochs": math.nan},
         {"epochs": True},
+        {"epochs": "two"},
+        {"muon": -0.1},
+        {"momentum": 1.0},
+        {"crop": 1.1},
         {"betas": (0.9,)},
         {"betas": (0.9, 2)},
         {"weight_decay": -1},
@@ -414,3 +514,17 @@ def test_a_model_can_be_trained_further(offline):
     errors = ml.evaluate(run.model, offline[:320]).errors
     more = ml.fit(run.model, offline[:320], config=replace(CONFIG, epochs=2), show_progress=False)
     assert more.model is run.model and ml.evaluate(more.model, offline[:320]).errors < errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc hands memory back so eagerly")
+def test_freed_memory_is_kept_for_the_next_step(offline):
+    """A page that the kernel must give and clear anew is a fault; kept memory makes next to none."""
+    import resource
+
+    fit(offline[:64])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.empty(2**26, dtype=torch.uint8).fill_(1)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    pages = 2**26 // resource.getpagesize()
+    assert faults < 2 * pages  # handed back each time, it would be ten times as many
