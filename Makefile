@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data lab test lint notebooks html clean
+.PHONY: help setup data lab test lint notebooks html bench clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ notebooks: setup  ## execute all notebooks in place, with clean outputs, and ref
 
 html: setup  ## render the notebooks to site/, readable without a network
 	$(BIN)/python tools/build_site.py
+
+bench: setup  ## measure speed and accuracy beside their rivals (half an hour; leave the machine alone)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/bench.py
 
 clean:  ## remove what make made, except the data
 	rm -rf .venv site
