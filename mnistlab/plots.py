@@ -16,10 +16,9 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
-from mnistlab.checkpoints import Run
 from mnistlab.data import Digits
 from mnistlab.training import wilson
 
@@ -424,32 +423,23 @@ def curves(
     return figure
 
 
-def learning_curves(run: Run, title: str) -> Figure:
-    """A run's training loss over its steps and, where it was measured, the validation errors after each epoch.
+def growth(panels: dict[str, pd.Series], title: str) -> Figure:
+    """What grows with what: one panel for each series, over its index, on logarithmic axes.
 
-    The dashed line is the least that label smoothing allows: the entropy of its target.
+    Keys are "x → y". The dashed line is exact proportion through the last point: twice as much of x, twice of y.
     """
-    history = run.history
-    measured = "val_accuracy" in history
-    figure = _figure(10 if measured else 6, 4, title, run.data.get("source", ""))
-    loss, *others = figure.subplots(1, 1 + measured, squeeze=False).flat
-    loss.plot(history["step"], history["train_loss"], color=BLUE, lw=2)
-    if run.config and run.config.label_smoothing:
-        target = np.full(10, run.config.label_smoothing / 10)
-        target[0] += 1 - run.config.label_smoothing
-        loss.axhline(-(target * np.log(target)).sum(), color=GREY, linestyle="--", lw=1.5)
-    loss.set(xlabel="step", ylabel="training loss", ylim=(0, None))
-    loss.set_title("mean loss of each stretch of 20 steps", fontsize=12)
-    for axes in others:
-        ends = history.dropna(subset="val_accuracy")
-        errors = 100 * (1 - ends["val_accuracy"])
-        axes.plot(ends["epoch"], errors, color=ORANGE, lw=2, marker="o")
-        for epoch, error in list(zip(ends["epoch"], errors, strict=True))[:: max(1, len(ends) // 4)]:
-            axes.annotate(f"{error:.2f}%", (epoch, error), (9, 5), textcoords="offset points", fontsize=11)
-        axes.set(xlabel="epoch", ylabel="wrong on validation (%)", ylim=(0, errors.max() * 1.2))
-        axes.set_xlim(ends["epoch"].min() - 0.3, ends["epoch"].max() + 0.2 * len(ends))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title("errors after each epoch", fontsize=12)
+    figure = _figure(11, 4, title)
+    for axes, (name, values) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        x, y = name.split(" → ")
+        share = values.iloc[-1] / values.index[-1]
+        axes.plot(values.index, values.index * share, color=GREY, linestyle="--", lw=1.5, label="in proportion")
+        axes.plot(values, color=BLUE, marker="o", lw=2.5, label="measured")
+        axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+        axes.set_ylim(min(values.min(), values.index[0] * share) * 0.8, values.max() * 1.5)
+        _log(axes.yaxis)
+        axes.set_xticks(values.index, [f"{x:,.3g}" if x < 100 else f"{x:,.0f}" for x in values.index], fontsize=10)
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.legend(frameon=False, fontsize=11)
     sns.despine(figure)
     return figure
 
@@ -472,7 +462,7 @@ def seed_spread(accuracies: Sequence[float], intervals: Sequence[tuple[float, fl
         capsize=5,
         label="one run, with the 95% interval of its own 10,000 digits",
     )
-    axes.set(xlabel="seed", ylabel="test accuracy (%)", xticks=range(len(values)))
+    axes.set(xlabel="run, each from a seed of its own", ylabel="test accuracy (%)", xticks=range(len(values)))
     axes.set_ylim(ends.min() - 0.03, ends.max() + 0.12)
     axes.legend(frameon=False, fontsize=10, loc="upper center", ncols=2)
     sns.despine(figure)

@@ -22,9 +22,6 @@ def words(figure: Figure) -> str:
 
 def every_figure(digits: ml.Digits) -> dict[str, Figure]:
     """Each function that draws digits or what is made of them."""
-    run = ml.Run(
-        ml.CNN(), history=pd.DataFrame({"step": [20, 40], "train_loss": [1.0, 0.5]}), data={"source": digits.source}
-    )
     source, table = digits.source, pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 1.0]})
     return {
         "digit_grid": plots.digit_grid(digits[:12], "t"),
@@ -45,7 +42,6 @@ def every_figure(digits: ml.Digits) -> dict[str, Figure]:
         "receptive_fields": plots.receptive_fields(digits[:1], ml.receptive_field(ml.CNN()), "t"),
         "probability_bars": plots.probability_bars(torch.full((4, 10), 0.1), "t", source),
         "curves": plots.curves(table, "t", "x", "y", source=source),
-        "learning_curves": plots.learning_curves(run, "t"),
     }
 
 
@@ -117,6 +113,15 @@ def test_seed_spread_agrees_with_statistics():
     accuracies = [0.9951, 0.9943, 0.9958]
     text = words(plots.seed_spread(accuracies, [(0.993, 0.997)] * 3, "t"))
     assert f"{100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f}" in text
+
+
+def test_growth_shows_what_was_measured_beside_proportion():
+    series = pd.Series([1.0, 3.0, 8.0], index=[10, 20, 40])
+    first, second = plots.growth({"digits → seconds": series, "batch → megabytes": 2 * series}, "t").axes
+    proportion, measured = first.lines
+    assert list(measured.get_ydata()) == [1, 3, 8] and list(measured.get_xdata()) == [10, 20, 40]
+    assert list(proportion.get_ydata()) == [2, 4, 8]
+    assert second.get_xlabel() == "batch" and second.get_ylabel() == "megabytes"
 
 
 def test_flat_maps_keep_their_labels_apart():
