@@ -5,12 +5,14 @@ Importing it does not import matplotlib; the figures live in `mnistlab.plots`.
 
 __version__ = "0.1.0"
 
+from mnistlab.attribution import favourite, grad_cam, integrated_gradients, occlusion
 from mnistlab.augment import Augmentation, augment
 from mnistlab.checkpoints import CheckpointError, Run, load
 from mnistlab.config import TrainConfig
 from mnistlab.data import DataError, Digits, load_digits, normalise
 from mnistlab.networks import CNN, Ensemble, folded, layer_table, output_size, receptive_field
 from mnistlab.paths import home
+from mnistlab.tracing import Ledger, Trace, activation_statistics, recording, silenced, top_digits, trace
 from mnistlab.training import Evaluation, TrainingError, evaluate, fit
 
 __all__ = [
@@ -21,18 +23,29 @@ __all__ = [
     "Digits",
     "Ensemble",
     "Evaluation",
+    "Ledger",
     "Run",
+    "Trace",
     "TrainConfig",
     "TrainingError",
+    "activation_statistics",
     "augment",
     "evaluate",
+    "favourite",
     "fit",
     "folded",
+    "grad_cam",
     "home",
+    "integrated_gradients",
     "layer_table",
     "load",
     "load_digits",
     "normalise",
+    "occlusion",
     "output_size",
     "receptive_field",
+    "recording",
+    "silenced",
+    "top_digits",
+    "trace",
 ]

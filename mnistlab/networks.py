@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from mnistlab.tracing import Step, evaluating, recording
+
 
 class Dropout(nn.Dropout):
     """PyTorch's Dropout, with p to the nearest 1/256, so that a byte a cell decides.
@@ -153,34 +155,21 @@ def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 
     Columns: name, kind, output_shape (without N), parameters, multiply_adds (of one image; convolutions and
     dense layers only: the rest is small beside them, and a norm folds into the convolution before it).
     """
-    rows: list[dict] = []
+    with evaluating(model), torch.no_grad(), recording(model) as steps:
+        model(torch.zeros(input_shape, device=next(model.parameters()).device))
+    return pd.DataFrame(
+        {
+            "name": step.name,
+            "kind": step.kind,
+            "output_shape": tuple(step.output.shape[1:]),
+            "parameters": sum(p.numel() for p in step.layer.parameters()),
+            "multiply_adds": _multiply_adds(step),
+        }
+        for step in steps
+    )
 
-    def note(name: str, layer: nn.Module, output: Tensor) -> None:
-        multiply_adds = 0
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            cells = output[0].numel() // output.shape[1]
-            multiply_adds = layer.weight.numel() * cells
-        rows.append(
-            {
-                "name": name,
-                "kind": type(layer).__name__,
-                "output_shape": tuple(output.shape[1:]),
-                "parameters": sum(p.numel() for p in layer.parameters()),
-                "multiply_adds": multiply_adds,
-            }
-        )
 
-    hooks = [
-        layer.register_forward_hook(lambda module, _, output, name=name: note(name, module, output))
-        for name, layer in model.named_children()
-    ]
-    training, device = {layer: layer.training for layer in model.modules()}, next(model.parameters()).device
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(input_shape, device=device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, mode in training.items():
-            layer.training = mode
-    return pd.DataFrame(rows)
+def _multiply_adds(step: Step) -> int:
+    if not isinstance(step.layer, nn.Conv2d | nn.Linear):
+        return 0
+    return step.layer.weight.numel() * step.output[0].numel() // step.output.shape[1]

@@ -24,6 +24,7 @@ from mnistlab.config import TrainConfig
 from mnistlab.data import Digits, normalise
 from mnistlab.paths import written_whole
 from mnistlab.progress import progress
+from mnistlab.tracing import evaluating
 
 CROP = 24  # pixels: the last of three poolings leaves 3×3 cells of these as of 28
 TICK = 20  # steps between two rows of the history
@@ -264,16 +265,12 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precis
         raise TrainingError("There are no digits to score.")
     _keep_freed_memory()
     device = next(model.parameters()).device
-    training = {layer: layer.training for layer in model.modules()}
     errors, loss = torch.zeros((), device=device), torch.zeros((), device=device)
-    model.eval()
-    with torch.inference_mode(), _autocast(precision, device):
+    with evaluating(model), torch.inference_mode(), _autocast(precision, device):
         for images, labels in digits.to(device).batches(batch_size):
             logits = model(normalise(images).contiguous(memory_format=torch.channels_last)).float()
             errors += (logits.argmax(1) != labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum")
-    for layer, mode in training.items():
-        layer.training = mode
     return Evaluation(int(errors), len(digits), float(loss) / len(digits))
 
 

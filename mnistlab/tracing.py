@@ -1,0 +1,418 @@
+"""One digit's whole way through a network: what every layer took in and gave out, and the sum behind each cell.
+
+For a given digit, each layer makes a cell of its output as a weighted sum of cells of its input, plus a constant:
+a convolution and a dense layer by their weights, a batch norm by its scale and shift, a pooling by 1 for the winner,
+a ReLU by 1 or 0. The ledger of a cell lists that sum; what it lists has ledgers too, down to the pixels.
+"""
+
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice, pairwise
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from mnistlab.data import Digits, normalise
+
+PIXELS = "pixels"  # what stands in front of the first layer
+INKED = 64  # grey level from which a pixel counts as ink, when a window worth watching is looked for
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer at work. input, output: as PyTorch computed them; with N in front only inside `recording`."""
+
+    name: str
+    kind: str
+    layer: nn.Module
+    input: Tensor
+    output: Tensor
+
+
+def layer_named(model: nn.Module, name: str) -> nn.Module:
+    """The layer of `model` with that name; ValueError, with the names that there are, for another."""
+    layers = {name: layer for name, layer in model.named_modules() if not any(layer.children())}
+    if name not in layers:
+        raise ValueError(f"{type(model).__name__} has no layer {name!r}; its layers are {', '.join(layers)}.")
+    return layers[name]
+
+
+@contextmanager
+def recording(model: nn.Module, names: Collection[str] | None = None) -> Iterator[list[Step]]:
+    """A list that grows by one Step for each layer that `model` runs, in order, until the `with` ends.
+
+    names: these layers only.  Layers that hold other layers are not listed themselves. The hooks are gone when the
+    `with` is left, by an exception too, and they hear only the thread that opened it. ValueError for unknown names.
+    """
+    if names is None:
+        names = [name for name, layer in model.named_modules() if not any(layer.children())]
+    layers = {name: layer_named(model, name) for name in names}
+    steps: list[Step] = []
+    thread = threading.get_ident()
+
+    inputs: dict[nn.Module, Tensor] = {}
+    hooks = []
+
+    def before(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == thread:  # cloned, because this layer or a later one may write in place
+            inputs[layer] = given[0].detach().clone()
+
+    def after(name: str, layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        if threading.get_ident() == thread:
+            steps.append(Step(name, type(layer).__name__, layer, inputs.pop(layer), output.detach().clone()))
+
+    try:
+        for name, layer in layers.items():
+            hooks.append(layer.register_forward_pre_hook(before))
+            hooks.append(layer.register_forward_hook(partial(after, name)))
+        yield steps
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """`model` in eval mode; every layer has its own mode again afterwards."""
+    modes = {layer: layer.training for layer in model.modules()}
+    try:
+        yield model.eval()
+    finally:
+        for layer, mode in modes.items():
+            layer.training = mode
+
+
+@contextmanager
+def silenced(model: nn.Module, name: str, channels: int | Collection[int]) -> Iterator[nn.Module]:
+    """`model` with these channels of the layer `name` put out as zeros, until the `with` ends."""
+    channels = [channels] if isinstance(channels, int) else list(channels)
+
+    def silence(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        output = output.clone()
+        output[:, channels] = 0
+        return output
+
+    hook = layer_named(model, name).register_forward_hook(silence)
+    try:
+        yield model
+    finally:
+        hook.remove()
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The exact sum behind one cell of one layer's output: output = Σ weight × value + bias.
+
+    cells: (K, d) where in the layer's input each term is read.  values, weights: (K,) float64.
+    bias: the constant; of a batch norm, its shift.  output: PyTorch's own value of the cell.
+    """
+
+    name: str
+    kind: str
+    cell: tuple[int, ...]
+    cells: Tensor
+    values: Tensor
+    weights: Tensor
+    bias: float
+    output: float
+
+    @property
+    def products(self) -> Tensor:
+        return self.values * self.weights
+
+    @property
+    def total(self) -> float:
+        return float(self.products.sum()) + self.bias
+
+    @cached_property
+    def channels(self) -> pd.Series:
+        """Each input channel's share of the sum: a convolution's nine products of a channel together."""
+        return pd.Series(self.products.numpy()).groupby(self.cells[:, 0].numpy()).sum().rename_axis("channel")
+
+    def largest(self, count: int = 5) -> tuple[pd.Series, float]:
+        """The `count` channels that weigh most, either way, in falling order of size, and the sum of all others."""
+        order = self.channels.abs().sort_values(ascending=False, kind="stable").index
+        return self.channels[order[:count]], float(self.channels[order[count:]].sum())
+
+    def table(self, count: int = 5) -> pd.DataFrame:
+        """The sum as a reader would write it down: the largest channels, the others together, the bias, the total."""
+        top, others = self.largest(count)
+        rows = {f"channel {channel}": share for channel, share in top.items()}
+        if len(self.channels) > count:
+            rows[f"{len(self.channels) - count} others"] = others
+        return pd.DataFrame({f"{self.name} {list(self.cell)}": rows | {"bias": self.bias, "total": self.total}})
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One digit's whole way through a network.
+
+    digit: (1, 28, 28) uint8.  truth: its label, or None.  steps: by name, in order; their layers are copies, so
+    that a trace stays true when the network learns on.
+    """
+
+    digit: Tensor
+    truth: int | None
+    network: str
+    steps: dict[str, Step]
+
+    def __getitem__(self, name: str) -> Step:
+        if name not in self.steps:
+            raise KeyError(f"There is no layer {name!r} in this trace; there are {', '.join(self.steps)}.")
+        return self.steps[name]
+
+    @property
+    def pixels(self) -> Tensor:
+        """(1, 28, 28): the digit as the first layer is given it, normalised."""
+        return next(iter(self.steps.values())).input
+
+    @property
+    def logits(self) -> Tensor:
+        return list(self.steps.values())[-1].output
+
+    @property
+    def probabilities(self) -> Tensor:
+        return self.logits.softmax(0)
+
+    @property
+    def ranking(self) -> list[int]:
+        """The ten digits, the likeliest first."""
+        return self.logits.argsort(descending=True, stable=True).tolist()
+
+    @property
+    def prediction(self) -> int:
+        return self.ranking[0]
+
+    @property
+    def margin(self) -> float:
+        """First minus second probability."""
+        first, second = self.probabilities[self.ranking[:2]].tolist()
+        return first - second
+
+    def before(self, name: str) -> str:
+        """The layer in front of `name`; "pixels" for the first."""
+        names = [PIXELS, *self.steps]
+        return names[names.index(self[name].name) - 1]
+
+    def ledger(self, name: str, cell: int | tuple[int, ...]) -> Ledger:
+        """The exact sum behind `cell` of the output of layer `name`: (channel, row, column), or a number for a vector.
+
+        ValueError for a cell that is not there, and for a kind of layer whose sum is not known here.
+        """
+        step = self[name]
+        cell = (cell,) if isinstance(cell, int) else tuple(int(index) for index in cell)
+        shape = tuple(step.output.shape)
+        if len(cell) != len(shape) or not all(0 <= index < size for index, size in zip(cell, shape, strict=True)):
+            raise ValueError(f"{name} has no cell {cell}; its output is {'×'.join(map(str, shape))}.")
+        cells, weights, bias = _terms(step, cell)
+        values = step.input[tuple(cells.T)].double()
+        return Ledger(name, step.kind, cell, cells, values, weights.double(), bias, float(step.output[cell]))
+
+    def way(self, logit: int | None = None) -> list[Ledger]:
+        """One cell's way from the pixels to a logit (default: the winner's): a ledger for every layer, in order.
+
+        Seen from the logit, it goes back through the term that adds most, again and again. Among such ways the
+        first is taken whose nine pixels are worth watching: at least five of them inked, products of both signs;
+        where there is none, simply the first.
+        """
+        names = [PIXELS, *self.steps]
+
+        def back(name: str, cell: tuple[int, ...]) -> Iterator[list[Ledger]]:
+            ledger = self.ledger(name, cell)
+            if (previous := self.before(name)) == PIXELS:
+                yield [ledger]
+                return
+            order = ledger.products.argsort(descending=True, stable=True)[:8] if len(ledger.cells) > 1 else [0]
+            for term in order:
+                if len(ledger.cells) == 1 or ledger.products[term] > 0:
+                    for way in back(previous, tuple(ledger.cells[term].tolist())):
+                        yield [*way, ledger]
+
+        goal = (self.prediction if logit is None else logit,)
+        found = islice(back(names[-1], goal), 300)
+        return next((way for way in found if self._telling(way[0])), None) or next(back(names[-1], goal))
+
+    def _telling(self, first: Ledger) -> bool:
+        inked = int((self.digit[tuple(first.cells.T)] >= INKED).sum()) if first.cells.shape[1] == 3 else 0
+        return inked >= 5 and bool((first.products > 0).any() and (first.products < 0).any())
+
+    def pixel_shares(self, logit: int) -> tuple[Tensor, float]:
+        """logit = Σ gradient × pixel + rest, exactly: (28, 28) gradient × normalised pixel in float64, and the rest.
+
+        For one digit the network is a weighted sum, because each ReLU is open or shut and each pooling has its
+        winner. The gradient holds the weights of that sum; the rest is what the layers' constants come to, each
+        multiplied by the gradient at its place.
+        """
+        layers = [deepcopy(step.layer).double().requires_grad_(True) for step in self.steps.values()]
+        pixels = self.pixels.double()[None].requires_grad_(True)
+        value = pixels
+        for layer in layers:
+            value = layer(value)
+        constants, sizes = [pixels], []
+        for layer in layers:
+            if getattr(layer, "bias", None) is not None:
+                constants.append(layer.bias)
+                sizes.append(_shift(layer) if hasattr(layer, "running_mean") else layer.bias)
+        gradients = torch.autograd.grad(value[0, logit], constants)
+        rest = sum(float((gradient * size).sum()) for gradient, size in zip(gradients[1:], sizes, strict=True))
+        return (gradients[0] * pixels)[0, 0].detach(), rest
+
+
+def trace(model: nn.Module, digit: Tensor, truth: int | None = None) -> Trace:
+    """Follow `digit` (1, 28, 28), uint8, through `model`, which computes in eval mode and stays as it is.
+
+    Any network whose layers come one after the other. ValueError for another, and for anything but one digit.
+    """
+    with evaluating(model), torch.inference_mode(False), torch.no_grad(), recording(model) as steps:
+        model(as_input(model, digit))
+    for one, two in pairwise(steps):
+        if one.output.shape != two.input.shape or not torch.equal(one.output, two.input):
+            raise ValueError(
+                f"In {type(model).__name__}, {two.name} does not take what {one.name} gives, and a trace follows "
+                f"networks whose layers come one after the other. Trace such a part of it, as an ensemble's members[0]."
+            )
+    if len({step.name for step in steps}) < len(steps):
+        raise ValueError(f"A layer of {type(model).__name__} runs twice; give each place a layer of its own.")
+    frozen = {
+        s.name: Step(s.name, s.kind, deepcopy(s.layer).cpu().eval(), s.input[0].cpu(), s.output[0].cpu()) for s in steps
+    }
+    return Trace(digit.cpu().clone(), truth, type(model).__name__, frozen)
+
+
+def as_input(model: nn.Module, digit: Tensor) -> Tensor:
+    """(1, 1, 28, 28): one digit, (1, 28, 28) uint8, normalised, in the type and on the device of the model's weights."""
+    if digit.dtype != torch.uint8 or digit.shape != (1, 28, 28):
+        given = f"{tuple(digit.shape)} {digit.dtype}"
+        raise ValueError(f"One digit is asked for, (1, 28, 28) uint8, such as digits.images[0], not {given}.")
+    parameter = next(model.parameters())
+    return normalise(digit[None]).to(parameter.device, parameter.dtype)
+
+
+def _terms(step: Step, cell: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
+    """Which input cells (K, d) make this output cell, by which weights (K,), and the constant."""
+    layer = step.layer
+    here = torch.tensor([cell])
+    if isinstance(layer, nn.Conv2d) and layer.groups == 1:
+        window = _window(layer.kernel_size, layer.stride, layer.padding, layer.dilation, cell[1:])
+        channels = torch.arange(layer.in_channels).repeat_interleave(len(window))
+        cells = torch.cat([channels[:, None], window.repeat(layer.in_channels, 1)], dim=1)
+        weights = layer.weight[cell[0]].detach().flatten()
+        inside = _inside(cells, step.input.shape)  # what lies in the padding is zero and makes no term
+        return cells[inside], weights[inside], _bias(layer, cell[0])
+    if isinstance(layer, nn.MaxPool2d):
+        window = _window(layer.kernel_size, layer.stride, layer.padding, layer.dilation, cell[1:])
+        cells = torch.cat([torch.full((len(window), 1), cell[0]), window], dim=1)
+        cells = cells[_inside(cells, step.input.shape)]
+        won = step.input[tuple(cells.T)].argmax()
+        return cells, torch.zeros(len(cells)).index_fill(0, won, 1), 0.0
+    if isinstance(layer, nn.Linear) and len(cell) == 1:
+        return torch.arange(layer.in_features)[:, None], layer.weight[cell[0]].detach(), _bias(layer, cell[0])
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.running_var is not None and layer.affine:
+        scale, shift = layer.weight / (layer.running_var + layer.eps).sqrt(), _shift(layer)
+        return here, scale[cell[0]].detach()[None], shift[cell[0]].item()
+    if isinstance(layer, nn.ReLU):
+        return here, (step.input[cell] > 0).to(torch.float64)[None], 0.0
+    if isinstance(layer, nn.Dropout):
+        return here, torch.ones(1), 0.0
+    if isinstance(layer, nn.Flatten):
+        place = torch.unravel_index(torch.tensor(cell[0]), step.input.shape)
+        return torch.stack(place)[None], torch.ones(1), 0.0
+    raise ValueError(f"How {step.name}, a {step.kind}, makes a cell is not known here.")
+
+
+def _window(kernel_size, stride, padding, dilation, place: tuple[int, ...]) -> Tensor:
+    """(k·k, 2) rows and columns, in the order of the weights, that may lie outside of the map."""
+    sides = ((n, n) if isinstance(n, int) else n for n in (kernel_size, stride, padding, dilation))
+    axes = [
+        at * step - pad + spread * torch.arange(size) for at, size, step, pad, spread in zip(place, *sides, strict=True)
+    ]
+    return torch.cartesian_prod(*axes)
+
+
+def _inside(cells: Tensor, shape: torch.Size) -> Tensor:
+    return ((cells >= 0) & (cells < torch.tensor(shape))).all(1)
+
+
+def _bias(layer: nn.Conv2d | nn.Linear, channel: int) -> float:
+    return 0.0 if layer.bias is None else layer.bias[channel].item()
+
+
+def _shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+    """What a batch norm in eval mode adds after its scale."""
+    return norm.bias - norm.running_mean * norm.weight / (norm.running_var + norm.eps).sqrt()
+
+
+def activation_statistics(model: nn.Module, digits: Digits, batch_size: int = 250) -> pd.DataFrame:
+    """One row for every channel of every layer's output, over many digits.
+
+    Columns: name, kind, channel, mean, zeros (share of its cells that are exactly zero), largest (over all digits:
+    0 after a ReLU means that the channel is dead). A dense layer's channels are its units.
+    """
+    sums: dict[str, list[Tensor]] = {}
+    kinds: dict[str, str] = {}
+    count: dict[str, int] = {}
+    with evaluating(model), torch.no_grad():
+        device = next(model.parameters()).device
+        for images, _ in digits.to(device).batches(batch_size):
+            with recording(model) as steps:
+                model(normalise(images))
+            for step in steps:
+                cells = step.output.flatten(2) if step.output.ndim > 2 else step.output[..., None]
+                new = [cells.double().sum((0, 2)), (cells == 0).sum((0, 2)).double(), cells.amax((0, 2))]
+                if step.name in sums:
+                    total, zeros, largest = sums[step.name]
+                    new = [total + new[0], zeros + new[1], torch.maximum(largest, new[2])]
+                sums[step.name], kinds[step.name] = new, step.kind
+                count[step.name] = count.get(step.name, 0) + cells.shape[0] * cells.shape[2]
+    tables = [
+        pd.DataFrame(
+            {
+                "name": name,
+                "kind": kinds[name],
+                "channel": range(len(total)),
+                "mean": (total / count[name]).cpu().numpy(),
+                "zeros": (zeros / count[name]).cpu().numpy(),
+                "largest": largest.cpu().numpy(),
+            }
+        )
+        for name, (total, zeros, largest) in sums.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def top_digits(model: nn.Module, digits: Digits, name: str, count: int = 9, batch_size: int = 250) -> pd.DataFrame:
+    """For every channel of the layer `name`, the `count` digits in which some cell of it is largest.
+
+    Columns: channel, rank (0 is the strongest), digit (its number in `digits`), value, row and column of the cell
+    (0 for a dense layer).
+    """
+    values, places = [], []
+    width = 1
+    with evaluating(model), torch.no_grad():
+        device = next(model.parameters()).device
+        for images, _ in digits.to(device).batches(batch_size):
+            with recording(model, [name]) as steps:
+                model(normalise(images))
+            output = steps[0].output
+            width = output.shape[3] if output.ndim == 4 else 1
+            value, place = output.reshape(*output.shape[:2], -1).max(2)
+            values.append(value.cpu())
+            places.append(place.cpu())
+    value, digit = torch.cat(values).T.sort(1, descending=True, stable=True)
+    value, digit = value[:, :count], digit[:, :count]
+    place = torch.cat(places).T.gather(1, digit)
+    channel, rank = torch.meshgrid(torch.arange(value.shape[0]), torch.arange(value.shape[1]), indexing="ij")
+    columns = {
+        "channel": channel,
+        "rank": rank,
+        "digit": digit,
+        "value": value,
+        "row": place // width,
+        "column": place % width,
+    }
+    return pd.DataFrame({name: column.flatten().numpy() for name, column in columns.items()})
