@@ -259,7 +259,7 @@ class Trace:
                 constants.append(layer.bias)
                 sizes.append(_shift(layer) if hasattr(layer, "running_mean") else layer.bias)
         gradients = torch.autograd.grad(value[0, logit], constants)
-        rest = sum(float((gradient * size).sum()) for gradient, size in zip(gradients[1:], sizes, strict=True))
+        rest = sum((gradient * size).sum().item() for gradient, size in zip(gradients[1:], sizes, strict=True))
         return (gradients[0] * pixels)[0, 0].detach(), rest
 
 
@@ -285,7 +285,7 @@ def trace(model: nn.Module, digit: Tensor, truth: int | None = None) -> Trace:
 
 
 def as_input(model: nn.Module, digit: Tensor) -> Tensor:
-    """(1, 1, 28, 28): one digit, (1, 28, 28) uint8, normalised, in the type and on the device of the model's weights."""
+    """(1, 1, 28, 28): one digit, (1, 28, 28) uint8, normalised, of the weights' type and on their device."""
     if digit.dtype != torch.uint8 or digit.shape != (1, 28, 28):
         given = f"{tuple(digit.shape)} {digit.dtype}"
         raise ValueError(f"One digit is asked for, (1, 28, 28) uint8, such as digits.images[0], not {given}.")
