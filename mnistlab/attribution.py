@@ -44,7 +44,12 @@ def grad_cam(model: nn.Module, digit: Tensor, logit: int, name: str) -> Tensor:
     digit: (1, 28, 28) uint8.  Source: Selvaraju et al., 2017.
     """
     maps: list[Tensor] = []
-    hook = layer_named(model, name).register_forward_hook(lambda layer, given, output: maps.append(output))
+
+    def keep(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        maps.append(output)
+        return output.clone()  # the next layer may write in place
+
+    hook = layer_named(model, name).register_forward_hook(keep)
     try:
         with evaluating(model), torch.enable_grad():
             value = model(as_input(model, digit).requires_grad_(True))[0, logit]
@@ -64,6 +69,8 @@ def integrated_gradients(model: nn.Module, digit: Tensor, logit: int, steps: int
     logit(digit) − logit(empty paper), the nearer the more pieces.  digit: (1, 28, 28) uint8.
     Source: Sundararajan, Taly & Yan, 2017.
     """
+    if steps < 1:
+        raise ValueError(f"The way needs at least one piece, not {steps}; the default is 64.")
     pixels = as_input(model, digit)
     blank = torch.full_like(pixels, BLANK)
     places = (torch.arange(steps, device=pixels.device, dtype=pixels.dtype) + 0.5) / steps
@@ -82,10 +89,12 @@ def favourite(
     each from a picture shifted at random by up to one pixel, and after each is blurred a little (`blur` pixels) and
     kept between paper and ink; without that, it would end as noise that no pen could draw.
     """
+    if blur <= 0:
+        raise ValueError(f"The picture is blurred by more than 0 pixels after each step, not by {blur}.")
     generator = torch.Generator().manual_seed(seed)
-    device = next(model.parameters()).device
-    picture = (torch.rand(1, 1, 28, 28, generator=generator) * 0.2 * (INK - BLANK) + BLANK).to(device)
-    reach = torch.arange(-2, 3, dtype=torch.float32, device=device)
+    parameter = next(model.parameters())
+    picture = (torch.rand(1, 1, 28, 28, generator=generator) * 0.2 * (INK - BLANK) + BLANK).to(parameter)
+    reach = torch.arange(-2, 3).to(parameter)
     bell = torch.exp(-(reach**2) / (2 * blur**2))
     bell = (bell / bell.sum())[None, None, None]
     picture.requires_grad_(True)
@@ -102,14 +111,14 @@ def favourite(
                 picture.copy_(F.conv2d(F.conv2d(padded, bell), bell.mT).clamp(BLANK, INK))
         drawn = ((picture.detach() - BLANK) / (INK - BLANK) * 255).round().to(torch.uint8)
         with torch.no_grad():
-            reached = float(_strongest(model, normalise(drawn), name, channel))
+            reached = float(_strongest(model, normalise(drawn).to(parameter), name, channel))
     return drawn[0, 0].cpu(), reached
 
 
 def _strongest(model: nn.Module, pixels: Tensor, name: str, channel: int) -> Tensor:
     """The largest cell of a channel, with its gradient."""
     outputs: list[Tensor] = []
-    hook = layer_named(model, name).register_forward_hook(lambda layer, given, output: outputs.append(output))
+    hook = layer_named(model, name).register_forward_hook(lambda layer, given, output: outputs.append(output.clone()))
     try:
         model(pixels)
     finally:

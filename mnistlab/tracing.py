@@ -5,6 +5,7 @@ a convolution and a dense layer by their weights, a batch norm by its scale and 
 a ReLU by 1 or 0. The ledger of a cell lists that sum; what it lists has ledgers too, down to the pixels.
 """
 
+import math
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice, pairwise
+from numbers import Integral
 
 import pandas as pd
 import torch
@@ -52,18 +54,22 @@ def recording(model: nn.Module, names: Collection[str] | None = None) -> Iterato
     if names is None:
         names = [name for name, layer in model.named_modules() if not any(layer.children())]
     layers = {name: layer_named(model, name) for name in names}
+    watched = set(layers.values())
     steps: list[Step] = []
     thread = threading.get_ident()
 
     inputs: dict[nn.Module, Tensor] = {}
     hooks = []
 
+    def ours(layer: nn.Module) -> bool:  # and no copy of it, which carries the hooks along
+        return layer in watched and threading.get_ident() == thread
+
     def before(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if threading.get_ident() == thread:  # cloned, because this layer or a later one may write in place
+        if ours(layer):  # cloned, because this layer or a later one may write in place
             inputs[layer] = given[0].detach().clone()
 
     def after(name: str, layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        if threading.get_ident() == thread:
+        if ours(layer):
             steps.append(Step(name, type(layer).__name__, layer, inputs.pop(layer), output.detach().clone()))
 
     try:
@@ -90,7 +96,7 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 @contextmanager
 def silenced(model: nn.Module, name: str, channels: int | Collection[int]) -> Iterator[nn.Module]:
     """`model` with these channels of the layer `name` put out as zeros, until the `with` ends."""
-    channels = [channels] if isinstance(channels, int) else list(channels)
+    channels = [channels] if isinstance(channels, Integral) else list(channels)
 
     def silence(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         output = output.clone()
@@ -205,7 +211,7 @@ class Trace:
         ValueError for a cell that is not there, and for a kind of layer whose sum is not known here.
         """
         step = self[name]
-        cell = (cell,) if isinstance(cell, int) else tuple(int(index) for index in cell)
+        cell = (cell,) if isinstance(cell, Integral) else tuple(int(index) for index in cell)
         shape = tuple(step.output.shape)
         if len(cell) != len(shape) or not all(0 <= index < size for index, size in zip(cell, shape, strict=True)):
             raise ValueError(f"{name} has no cell {cell}; its output is {'×'.join(map(str, shape))}.")
@@ -227,9 +233,9 @@ class Trace:
             if (previous := self.before(name)) == PIXELS:
                 yield [ledger]
                 return
-            order = ledger.products.argsort(descending=True, stable=True)[:8] if len(ledger.cells) > 1 else [0]
-            for term in order:
-                if len(ledger.cells) == 1 or ledger.products[term] > 0:
+            order = ledger.products.argsort(descending=True, stable=True)[:8]
+            for rank, term in enumerate(order):
+                if rank == 0 or ledger.products[term] > 0:
                     for way in back(previous, tuple(ledger.cells[term].tolist())):
                         yield [*way, ledger]
 
@@ -246,21 +252,27 @@ class Trace:
 
         For one digit the network is a weighted sum, because each ReLU is open or shut and each pooling has its
         winner. The gradient holds the weights of that sum; the rest is what the layers' constants come to, each
-        multiplied by the gradient at its place.
+        multiplied by the gradient at its place. ValueError where that does not come to the logit.
         """
         layers = [deepcopy(step.layer).double().requires_grad_(True) for step in self.steps.values()]
         pixels = self.pixels.double()[None].requires_grad_(True)
         value = pixels
-        for layer in layers:
-            value = layer(value)
+        with torch.enable_grad():
+            for layer in layers:
+                value = layer(value)
+            value = value[0, logit]
         constants, sizes = [pixels], []
         for layer in layers:
             if getattr(layer, "bias", None) is not None:
                 constants.append(layer.bias)
-                sizes.append(_shift(layer) if hasattr(layer, "running_mean") else layer.bias)
-        gradients = torch.autograd.grad(value[0, logit], constants)
+                sizes.append(_shift(layer) if getattr(layer, "running_mean", None) is not None else layer.bias)
+        gradients = torch.autograd.grad(value, constants)
         rest = sum((gradient * size).sum().item() for gradient, size in zip(gradients[1:], sizes, strict=True))
-        return (gradients[0] * pixels)[0, 0].detach(), rest
+        shares = (gradients[0] * pixels)[0, 0].detach()
+        if not math.isclose(float(shares.sum()) + rest, value.item(), rel_tol=1e-6, abs_tol=1e-6):
+            kinds = ", ".join(dict.fromkeys(step.kind for step in self.steps.values()))
+            raise ValueError(f"{self.network} ({kinds}) is no weighted sum of its pixels with constants known here.")
+        return shares, rest
 
 
 def trace(model: nn.Module, digit: Tensor, truth: int | None = None) -> Trace:
@@ -269,13 +281,18 @@ def trace(model: nn.Module, digit: Tensor, truth: int | None = None) -> Trace:
     Any network whose layers come one after the other. ValueError for another, and for anything but one digit.
     """
     with evaluating(model), torch.inference_mode(False), torch.no_grad(), recording(model) as steps:
-        model(as_input(model, digit))
+        output = model(as_input(model, digit))
     for one, two in pairwise(steps):
         if one.output.shape != two.input.shape or not torch.equal(one.output, two.input):
             raise ValueError(
                 f"In {type(model).__name__}, {two.name} does not take what {one.name} gives, and a trace follows "
                 f"networks whose layers come one after the other. Trace such a part of it, as an ensemble's members[0]."
             )
+    if not torch.equal(steps[-1].output, output):
+        raise ValueError(
+            f"{type(model).__name__} does not put out what its last layer, {steps[-1].name}, gives, and a trace ends "
+            f"with a layer. Trace such a part of it, as an ensemble's members[0]."
+        )
     if len({step.name for step in steps}) < len(steps):
         raise ValueError(f"A layer of {type(model).__name__} runs twice; give each place a layer of its own.")
     frozen = {
@@ -297,7 +314,8 @@ def _terms(step: Step, cell: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
     """Which input cells (K, d) make this output cell, by which weights (K,), and the constant."""
     layer = step.layer
     here = torch.tensor([cell])
-    if isinstance(layer, nn.Conv2d) and layer.groups == 1:
+    zeros = getattr(layer, "padding_mode", "") == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and zeros:
         window = _window(layer.kernel_size, layer.stride, layer.padding, layer.dilation, cell[1:])
         channels = torch.arange(layer.in_channels).repeat_interleave(len(window))
         cells = torch.cat([channels[:, None], window.repeat(layer.in_channels, 1)], dim=1)
@@ -312,14 +330,14 @@ def _terms(step: Step, cell: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
         return cells, torch.zeros(len(cells)).index_fill(0, won, 1), 0.0
     if isinstance(layer, nn.Linear) and len(cell) == 1:
         return torch.arange(layer.in_features)[:, None], layer.weight[cell[0]].detach(), _bias(layer, cell[0])
-    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.running_var is not None and layer.affine:
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.running_var is not None and layer.bias is not None:
         scale, shift = layer.weight / (layer.running_var + layer.eps).sqrt(), _shift(layer)
         return here, scale[cell[0]].detach()[None], shift[cell[0]].item()
     if isinstance(layer, nn.ReLU):
         return here, (step.input[cell] > 0).to(torch.float64)[None], 0.0
     if isinstance(layer, nn.Dropout):
         return here, torch.ones(1), 0.0
-    if isinstance(layer, nn.Flatten):
+    if isinstance(layer, nn.Flatten) and len(cell) == 1:
         place = torch.unravel_index(torch.tensor(cell[0]), step.input.shape)
         return torch.stack(place)[None], torch.ones(1), 0.0
     raise ValueError(f"How {step.name}, a {step.kind}, makes a cell is not known here.")
@@ -357,10 +375,10 @@ def activation_statistics(model: nn.Module, digits: Digits, batch_size: int = 25
     kinds: dict[str, str] = {}
     count: dict[str, int] = {}
     with evaluating(model), torch.no_grad():
-        device = next(model.parameters()).device
-        for images, _ in digits.to(device).batches(batch_size):
+        parameter = next(model.parameters())
+        for images, _ in digits.to(parameter.device).batches(batch_size):
             with recording(model) as steps:
-                model(normalise(images))
+                model(normalise(images).to(parameter.dtype))
             for step in steps:
                 cells = step.output.flatten(2) if step.output.ndim > 2 else step.output[..., None]
                 new = [cells.double().sum((0, 2)), (cells == 0).sum((0, 2)).double(), cells.amax((0, 2))]
@@ -394,16 +412,16 @@ def top_digits(model: nn.Module, digits: Digits, name: str, count: int = 9, batc
     values, places = [], []
     width = 1
     with evaluating(model), torch.no_grad():
-        device = next(model.parameters()).device
-        for images, _ in digits.to(device).batches(batch_size):
+        parameter = next(model.parameters())
+        for images, _ in digits.to(parameter.device).batches(batch_size):
             with recording(model, [name]) as steps:
-                model(normalise(images))
+                model(normalise(images).to(parameter.dtype))
             output = steps[0].output
             width = output.shape[3] if output.ndim == 4 else 1
             value, place = output.reshape(*output.shape[:2], -1).max(2)
             values.append(value.cpu())
             places.append(place.cpu())
-    value, digit = torch.cat(values).T.sort(1, descending=True, stable=True)
+    value, digit = torch.cat(values).T.sort(dim=1, descending=True, stable=True)
     value, digit = value[:, :count], digit[:, :count]
     place = torch.cat(places).T.gather(1, digit)
     channel, rank = torch.meshgrid(torch.arange(value.shape[0]), torch.arange(value.shape[1]), indexing="ij")
