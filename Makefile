@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data lab test lint notebooks html bench clean
+.PHONY: help setup data lab test lint notebooks films html bench clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ lint: setup  ## check the style of code and notebooks
 
 notebooks: setup  ## execute all notebooks in place, with clean outputs, and refresh visualizations/
 	$(BIN)/python tools/build_notebooks.py
+
+films: setup  ## make the films in animations/ anew from the shipped network
+	$(BIN)/python tools/build_films.py
 
 html: setup  ## render the notebooks to site/, readable without a network
 	$(BIN)/python tools/build_site.py

@@ -5,6 +5,7 @@ Importing it does not import matplotlib; the figures live in `mnistlab.plots`.
 
 __version__ = "0.1.0"
 
+from mnistlab import films
 from mnistlab.attribution import favourite, grad_cam, integrated_gradients, occlusion
 from mnistlab.augment import Augmentation, augment
 from mnistlab.checkpoints import CheckpointError, Run, load
@@ -32,6 +33,7 @@ __all__ = [
     "augment",
     "evaluate",
     "favourite",
+    "films",
     "fit",
     "folded",
     "grad_cam",

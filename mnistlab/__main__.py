@@ -1,4 +1,4 @@
-"""The command line: python -m mnistlab data | train | evaluate."""
+"""The command line: python -m mnistlab data | train | evaluate | animate."""
 
 import argparse
 import sys
@@ -10,11 +10,11 @@ import mnistlab as ml
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mnistlab", description=ml.__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
+    subparsers = parser.add_subparsers(dest="command", required=True)
 
-    commands.add_parser("data", help="fetch MNIST into data/ where it is missing, and say what is there")
+    subparsers.add_parser("data", help="fetch MNIST into data/ where it is missing, and say what is there")
 
-    train = commands.add_parser("train", help="train a network and save it")
+    train = subparsers.add_parser("train", help="train a network and save it")
     train.add_argument("--out", type=Path, default=ml.home() / "models" / "runs" / "cnn.safetensors")
     train.add_argument("--epochs", type=float, default=ml.TrainConfig.epochs)
     train.add_argument("--learning-rate", type=float, default=ml.TrainConfig.learning_rate)
@@ -24,13 +24,20 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--device", default=ml.TrainConfig.device)
     train.add_argument("--resume", action="store_true", help="keep the unfinished run beside --out, and go on from it")
 
-    evaluate = commands.add_parser("evaluate", help="count a checkpoint's errors")
+    evaluate = subparsers.add_parser("evaluate", help="count a checkpoint's errors")
     evaluate.add_argument("checkpoint", type=Path, nargs="?", default=ml.home() / "models" / "cnn.safetensors")
     evaluate.add_argument("--split", choices=("train", "test"), default="test")
 
+    animate = subparsers.add_parser("animate", help="film one digit's way through the network")
+    animate.add_argument("--digit", type=int, choices=range(10), default=7, help="the first test digit with this label")
+    animate.add_argument("--index", type=int, help="or the test digit with this number")
+    animate.add_argument("--checkpoint", type=Path, default=ml.home() / "models" / "cnn.safetensors")
+    animate.add_argument("--out", type=Path, default=Path("digit.gif"), help="a .gif or a .webp (default: digit.gif)")
+
     options = parser.parse_args(arguments)
+    commands = {"data": _data, "train": _train, "evaluate": _evaluate, "animate": _animate}
     try:
-        {"data": _data, "train": _train, "evaluate": _evaluate}[options.command](options)
+        commands[options.command](options)
     except (ml.DataError, ml.CheckpointError, ml.TrainingError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -68,6 +75,19 @@ def _evaluate(options: argparse.Namespace) -> None:
     digits = ml.load_digits(options.split)
     result = ml.evaluate(ml.load(options.checkpoint).model, digits)
     print(f"{options.checkpoint}: {_said(result)} on {digits}")
+
+
+def _animate(options: argparse.Namespace) -> None:
+    digits = ml.load_digits("test")
+    index = options.index
+    if index is None:
+        index = int((digits.labels == options.digit).nonzero()[0])
+    elif not 0 <= index < len(digits):
+        raise ValueError(f"There is no test digit {index}; there are 0 to {len(digits) - 1}.")
+    trace = ml.trace(ml.load(options.checkpoint).model, digits.images[index], int(digits.labels[index]))
+    film = ml.films.forward(trace)
+    path = film.save(options.out)
+    print(f"{path}: {film.seconds:.0f} s; test digit {index}, a {trace.truth}, read as {trace.prediction}")
 
 
 def _said(result: ml.Evaluation) -> str:

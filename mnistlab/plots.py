@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
+from PIL import Image
 from torch import Tensor
 
 from mnistlab.data import Digits
@@ -28,15 +29,21 @@ BLUE, ORANGE, GREEN, GREY = "#1763a6", "#d9730d", "#2e8540", "#6b6b6b"
 DPI = 110
 
 
-def present(figure: Figure, name: str, alt: str) -> None:
-    """Show `figure` in a notebook with a text for those who cannot see it.
+def present(figure: Figure | Image.Image, name: str, alt: str) -> None:
+    """Show `figure`, or a film's still, in a notebook with a text for those who cannot see it.
 
     `make notebooks` also keeps it as visualizations/<name>.png.
     """
     from IPython.display import display
 
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+    if isinstance(figure, Image.Image):
+        picture = figure.quantize(64, dither=Image.Dither.NONE)
+    else:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+        picture = Image.open(drawn).convert("RGB")
+    picture.save(png, format="png", optimize=True)
     content = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
     display(content, raw=True, metadata={"image/png": {"alt": alt, "name": name}})
 
@@ -465,5 +472,155 @@ def seed_spread(accuracies: Sequence[float], intervals: Sequence[tuple[float, fl
     axes.set(xlabel="run, each from a seed of its own", ylabel="test accuracy (%)", xticks=range(len(values)))
     axes.set_ylim(ends.min() - 0.03, ends.max() + 0.12)
     axes.legend(frameon=False, fontsize=10, loc="upper center", ncols=2)
+    sns.despine(figure)
+    return figure
+
+
+def _mosaic(axes: Axes, tiles: Tensor, columns: int, *, limit: float) -> int:
+    """(K, h, w) signed tables as one picture, in reading order, grey lines between; returns the tiles' pitch."""
+    tiles = np.asarray(tiles, dtype=float)
+    scale = max(1, 28 // tiles.shape[-1])
+    tiles = np.pad(tiles.repeat(scale, 1).repeat(scale, 2), [(0, 0), (1, 0), (1, 0)], constant_values=np.nan)
+    rows = -(-len(tiles) // columns)
+    high, wide = tiles.shape[1:]
+    table = np.full((rows * columns, high, wide), np.nan)
+    table[: len(tiles)] = tiles
+    table = table.reshape(rows, columns, high, wide).swapaxes(1, 2).reshape(rows * high, columns * wide)
+    table = np.pad(table, [(0, 1), (0, 1)], constant_values=np.nan)
+    _picture(_bare(axes), table, signed=True, limit=limit)
+    axes.images[0].set(interpolation="nearest", cmap=SIGNED.resampled(65))  # fewer shades make a smaller file
+    axes.set_facecolor("#cccccc")
+    return wide
+
+
+def filters(after: Tensor, before: Tensor, title: str) -> Figure:
+    """(K, 3, 3) filters of one slice with their weights written in, and, smaller, what they were before training."""
+    figure = _figure(9.8, 3.9, title)
+    parts = figure.subplots(1, 2, width_ratios=[2, 1])
+    limit = float(max(after.abs().max(), before.abs().max()))
+    for axes, weights, name in zip(parts, (after, before), ("after training", "the same, before"), strict=True):
+        pitch = _mosaic(axes, weights, 8, limit=limit)
+        axes.set_title(f"{name}: full colour ±{limit:.2f}", fontsize=11)
+    for (index, row, column), weight in np.ndenumerate(after.numpy()):
+        x, y = index % 8 * pitch + 9 * column + 5, index // 8 * pitch + 9 * row + 5
+        colour = "white" if abs(weight) > 0.65 * limit else "black"
+        text = f"{round(float(weight), 1) + 0.0:.1f}".replace("-", "−").replace("0.", ".")
+        parts[0].text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+    return figure
+
+
+def filter_stacks(weights: dict[str, Tensor], title: str) -> Figure:
+    """Four named (out, in, 3, 3) layers, a column for each filter, a cell for each slice: its mean absolute weight.
+
+    Of the first layer, the filter with the strongest slice is framed in green and shown slice by slice.
+    """
+    figure = _figure(9.5, 5.4, title)
+    grid = figure.add_gridspec(2, 1, height_ratios=[1, 1.75])
+    sizes = [w.shape[0] for w in weights.values()]
+    above = grid[0].subgridspec(1, 3, width_ratios=[sizes[0], sizes[1], 68])
+    below = grid[1].subgridspec(1, 2, width_ratios=sizes[2:])
+    places = [figure.add_subplot(spot) for spot in (above[0], above[1], below[0], below[1])]
+    for axes, (name, layer) in zip(places, weights.items(), strict=True):
+        strengths = layer.abs().mean((2, 3)).T
+        _picture(axes, strengths, signed=True)
+        axes.images[0].set(interpolation="nearest", cmap=SIGNED.resampled(33))  # fewer shades make a smaller file
+        axes.set(xticks=[], yticks=[], ylabel=f"{layer.shape[1]} slices")
+        axes.set_title(f"{name}: {layer.shape[0]} filters, up to {float(strengths.max()):.1f}", fontsize=11)
+    first = next(iter(weights))
+    opened = int(weights[first].abs().mean((2, 3)).amax(1).argmax())
+    edge = (opened - 0.5, -0.5), 1, weights[first].shape[1]
+    places[0].add_patch(Rectangle(*edge, fill=False, color=GREEN, lw=2, clip_on=False))
+    slices = weights[first][opened]
+    axes = figure.add_subplot(above[2])
+    limit = float(slices.abs().max())
+    _mosaic(axes, slices, 8, limit=limit)
+    axes.set_title(f"{first}, filter {opened}: its {len(slices)} slices, ±{limit:.1f}", fontsize=11, color=GREEN)
+    return figure
+
+
+def feature_maps(maps: dict[str, Tensor], title: str, source: str = "") -> Figure:
+    """Every map of each named (C, H, W) layer after its ReLU, in the order of the channels, on one scale a layer."""
+    columns = [16 if layer.shape[-1] >= 28 else 32 for layer in maps.values()]
+    shares = [-(-len(layer) // wide) / wide for layer, wide in zip(maps.values(), columns, strict=True)]
+    figure = _figure(9.6, 9.8 * sum(shares) + 0.3 * len(maps) + 0.6, title, source)
+    parts = figure.subplots(len(maps), 1, height_ratios=shares, squeeze=False).flat
+    for axes, wide, (name, layer) in zip(parts, columns, maps.items(), strict=True):
+        limit, blank = float(layer.max()) or 1.0, int((layer.amax((1, 2)) == 0).sum())
+        _mosaic(axes, layer, wide, limit=limit)
+        size = f"{len(layer)} maps of {layer.shape[1]}×{layer.shape[2]}"
+        axes.set_title(f"{name}: {size}, white 0, full colour {limit:.1f}, {blank} blank", fontsize=11, loc="left")
+    return figure
+
+
+def views(rows: dict[str, Tensor], captions: dict[str, Sequence[str]], title: str, source: str = "") -> Figure:
+    """Each named row of (K, s, s) cut-outs, grey levels, NaN, drawn bluish, beyond the picture's edge."""
+    count = len(next(iter(captions.values())))
+    figure = _figure(0.86 * count + 1.2, 1.08 * len(rows) + 0.6, title, source)
+    grid = figure.subplots(len(rows), count, squeeze=False)
+    for line, (name, cuts) in zip(grid, rows.items(), strict=True):
+        for axes, cut, caption in zip(line, cuts, captions[name], strict=True):
+            _picture(axes, cut)
+            axes.set(xticks=[], yticks=[], facecolor="#c8d3de")
+            axes.spines[:].set_color("#bbbbbb")
+            axes.set_title(caption, fontsize=10, pad=3)
+        line[0].set_ylabel(name, fontsize=11, rotation=0, ha="right", va="center")
+    return figure
+
+
+def zero_shares(tables: dict[str, pd.DataFrame], title: str, source: str = "") -> Figure:
+    """One panel for each table of activation statistics: each channel's share of zeros, by layer, dead ones orange."""
+    figure = _figure(9.2, 3.7, title, source)
+    places = figure.subplots(1, len(tables), sharey=True, squeeze=False).flat
+    for axes, (name, table) in zip(places, tables.items(), strict=True):
+        for x, (_, layer) in enumerate(table.groupby("name", sort=False)):
+            dead = (layer["largest"] <= 0).to_numpy()
+            spread, zeros = x + np.linspace(-0.32, 0.32, len(layer)), 100 * layer["zeros"].to_numpy()
+            axes.scatter(spread[~dead], zeros[~dead], s=9, color=BLUE, alpha=0.6, lw=0)
+            axes.scatter(spread[dead], zeros[dead], s=20, color=ORANGE, lw=0)
+            axes.plot([x - 0.36, x + 0.36], [zeros.mean()] * 2, color="black", lw=2)
+            if dead.any():
+                axes.text(x, 103, f"{dead.sum()} dead", color=ORANGE, ha="center", va="bottom", fontsize=11)
+        axes.set_xticks(range(table["name"].nunique()), table["name"].unique())
+        axes.set(ylim=(0, 112), yticks=range(0, 101, 20))
+        axes.set_title(name, fontsize=12)
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel("% of the cells that are zero")
+    sns.despine(figure)
+    return figure
+
+
+def attributions(image: Tensor, rows: dict[str, dict[str, Tensor]], title: str, source: str = "") -> Figure:
+    """The (28, 28) digit, and for each named row its named maps of any size, each on its own scale, over its outline.
+
+    Orange speaks for the answer, blue against it.
+    """
+    count = len(next(iter(rows.values())))
+    figure = _figure(2 * (count + 1) + 0.9, 2.4 * len(rows) + 0.6, title, source)
+    grid = figure.subplots(len(rows), count + 1, squeeze=False)
+    for line, (name, maps) in zip(grid, rows.items(), strict=True):
+        _picture(line[0], image)
+        line[0].set_ylabel(name, fontsize=12)
+        for axes, (method, values) in zip(line[1:], maps.items(), strict=True):
+            limit = float(values.abs().max()) or 1.0
+            extent = (-0.5, 27.5, 27.5, -0.5)
+            axes.imshow(values.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, extent=extent, interpolation="nearest")
+            axes.contour(image.float().numpy(), levels=[128], colors=GREY, linewidths=0.8)
+            axes.set_title(f"{method}\n±{limit:.2g}" if values.any() else f"{method}\nall zero", fontsize=10)
+        for axes in line:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_color("#bbbbbb")
+    return figure
+
+
+def errors_without(errors: Sequence[int], whole: int, count: int, title: str, source: str = "") -> Figure:
+    """How many of `count` digits are read wrong when each one channel is removed, sorted; dashed: with all of them."""
+    values = np.sort(np.asarray(errors))
+    figure = _figure(9, 3.8, title, source)
+    axes = figure.subplots()
+    axes.bar(range(len(values)), values, width=1, color=BLUE, edgecolor="white", linewidth=0.3)
+    axes.axhline(whole, color="black", linestyle="--", lw=1.5, label=f"{whole} with all channels")
+    axes.set(xlabel=f"which of the {len(values)} channels is removed, sorted by errors", ylabel=f"errors in {count:,}")
+    axes.set(xlim=(-1, len(values)), ylim=(0, 1.35 * max(values.max(), whole, 1)), xticks=[])
+    axes.legend(frameon=False, fontsize=11, loc="upper left")
     sns.despine(figure)
     return figure

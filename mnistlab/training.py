@@ -5,6 +5,7 @@ import math
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from hashlib import md5
@@ -76,6 +77,7 @@ def fit(
     config: TrainConfig | None = None,
     *,
     state: str | Path | None = None,
+    watch: Callable[[int, nn.Module], None] | None = None,
     show_progress: bool = True,
 ) -> Run:
     """Train `model` in place on `train` as `config` (default: TrainConfig()) says, and return the run.
@@ -84,6 +86,8 @@ def fit(
     state: a file that keeps the unfinished run, renewed every few seconds. Where it exists already, the run
       goes on from it, and ends with the very weights it would have had without the interruption. It stays
       when the run is finished; delete it to train anew.
+    watch: called with the number of steps done and the network, before the first step and after each; it may look
+      at the network and copy it, and must leave it as it is.
     On one CPU, the same network, digits and config give bit-identical weights. On Linux the process keeps the
     memory that a step frees, for the next.
     Raises TrainingError where the loss stops being a number, or where `state` belongs to another run.
@@ -115,6 +119,8 @@ def fit(
     # Every draw of a step (augmentation, dropout) comes from the seed and the step's number alone, so that a
     # run can go on from any step without having lived through the ones before.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if watch:
+            watch(step, model)
         while step < steps:
             epoch, done = divmod(step, epoch_steps)
             _train_mode(model, config)
@@ -147,6 +153,8 @@ def fit(
                     optimizer.step()
                 step += 1
                 losses.append(loss.detach())
+                if watch:
+                    watch(step, model)
                 epoch_ends = step % epoch_steps == 0 or step == steps
                 if step % tick and not epoch_ends:
                     continue

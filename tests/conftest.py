@@ -1,9 +1,12 @@
 """Digits for the tests: real MNIST where it is on disk, else scikit-learn's; never a download."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 import mnistlab as ml
 from mnistlab.data import MD5
@@ -38,3 +41,18 @@ def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MNISTLAB_HOME", str(tmp_path))
     monkeypatch.delenv("MNISTLAB_DATA", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser: the Chromium that MNISTLAB_CHROMIUM names, else the machine's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        absent = pytest.fail if os.environ.get("MNISTLAB_NEEDS_BROWSER") == "1" else pytest.skip
+        absent("no chromium: set MNISTLAB_CHROMIUM")
+    # Chromium's sandbox does not start for root, as in a container; the pages are our own.
+    # (While playwright runs, its loop runs in this thread: a test that needs asyncio.run needs a thread of its own.)
+    options = {"executable_path": path, "args": ["--no-sandbox"]}
+    with sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
+        yield browser

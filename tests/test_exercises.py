@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mnistlab.exercises import Verdict, architecture, dataset, training
+from mnistlab.exercises import Verdict, architecture, dataset, forward, seeing, training
 from mnistlab.exercises.training import F
 
 MEAN, STD = 0.1306604763, 0.3081078039
@@ -22,6 +22,15 @@ def cosine(step, steps, peak, warmup):
     return peak * (1 + math.cos(math.pi * (step - top) / (steps - top))) / 2
 
 
+def view(cell, start, step, size):
+    first = start + cell * step
+    return max(first, 0), min(first + size - 1, 27)
+
+
+def weighted(maps, gradients):
+    return gradients.mean((1, 2))[:, None, None] * maps
+
+
 RIGHT = [
     (dataset.ink_share, lambda images: (images > 0).float().mean()),
     (dataset.invert, lambda images: ~images),
@@ -35,6 +44,12 @@ RIGHT = [
         training.summarise,
         lambda a: (sum(a) / len(a), (sum((x - sum(a) / len(a)) ** 2 for x in a) / (len(a) - 1)) ** 0.5),
     ),
+    (seeing.view, view),
+    (seeing.grad_cam, lambda maps, gradients: weighted(maps, gradients).sum(0).clamp(min=0)),
+    (forward.fold, lambda weights, bias, scale, shift: (weights * scale, bias * scale + shift)),
+    (forward.softmax, lambda logits: (logits - logits.logsumexp(0)).exp()),
+    (forward.decisive_unit, lambda units, winner, rival: (units * (winner - rival)).argmax()),
+    (seeing.dead_share, lambda outputs: 1 - (outputs > 0).any(3).any(2).any(0).double().mean()),
 ]
 
 WRONG = [
@@ -88,6 +103,42 @@ WRONG = [
         "n − 1",
     ),
     (training.summarise, lambda a: sum(a) / len(a), "two numbers"),
+    (seeing.view, lambda c, s, t, n: (s + c * t, s + c * t + n - 1), "cut off"),
+    (seeing.view, lambda c, s, t, n: (max(s + c * t, 0), min(s + c * t + n, 28)), "one too far"),
+    (seeing.view, lambda c, s, t, n: (max(s + c, 0), min(s + c + n - 1, 27)), "moves 2 pixels"),
+    (seeing.view, lambda c, s, t, n: (0, 27), "it sees 3 to 5"),
+    (seeing.view, lambda c, s, t, n: s + c * t, "two numbers"),
+    (seeing.grad_cam, lambda maps, gradients: weighted(maps, gradients).sum(0), "negative"),
+    (seeing.grad_cam, lambda maps, gradients: weighted(maps, gradients).relu().sum(0), "after the sum"),
+    (seeing.grad_cam, lambda maps, gradients: weighted(maps, gradients).relu(), "Add them up"),
+    (seeing.grad_cam, lambda maps, gradients: (maps * gradients).sum(0).relu(), "one weight"),
+    (seeing.grad_cam, lambda maps, gradients: weighted(gradients, maps).sum(0).relu(), "changed places"),
+    (seeing.grad_cam, lambda maps, gradients: maps.sum(0), "alike"),
+    (seeing.grad_cam, lambda maps, gradients: 20 * weighted(maps, gradients).sum(0).relu(), "not their sum"),
+    (seeing.grad_cam, lambda maps, gradients: weighted(maps, gradients).sum((1, 2)).relu(), "one map"),
+    (seeing.grad_cam, lambda maps, gradients: weighted(maps, gradients).amax(0), "largest cell"),
+    (seeing.dead_share, lambda outputs: (outputs == 0).double().mean(), "some zeros"),
+    (seeing.dead_share, lambda outputs: (outputs.amax((2, 3)) == 0).double().mean(), "every digit"),
+    (seeing.dead_share, lambda outputs: (outputs.amax((0, 2, 3)) == 0).sum(), "share"),
+    (seeing.dead_share, lambda outputs: (outputs.amax((0, 2, 3)) > 0).double().mean(), "living"),
+    (seeing.dead_share, lambda outputs: (outputs[0].amax((1, 2)) == 0).double().mean(), "alive"),
+    (seeing.dead_share, lambda outputs: 0.0, "so 0.25"),
+    (forward.fold, lambda weights, bias, scale, shift: (weights * scale, bias + shift), "scales the bias too"),
+    (forward.fold, lambda weights, bias, scale, shift: (weights * scale, bias * scale), "Where has the shift gone"),
+    (forward.fold, lambda weights, bias, scale, shift: weights * scale, "two things"),
+    (forward.fold, lambda weights, bias, scale, shift: ((weights * scale).sum(), bias), "3×3 again"),
+    (forward.softmax, lambda logits: logits.exp() / logits.exp().sum(), "Subtract the same number"),
+    (forward.softmax, lambda logits: logits / logits.sum(), "PyTorch says"),
+    (forward.softmax, lambda logits: (logits - logits.max()).exp(), "add up to"),
+    (forward.softmax, lambda logits: logits.argmax(), "one probability each"),
+    (forward.decisive_unit, lambda units, winner, rival: (units * winner).argmax(), "goes to both alike"),
+    (forward.decisive_unit, lambda units, winner, rival: (winner - rival).argmax(), "casts no vote"),
+    (
+        forward.decisive_unit,
+        lambda units, winner, rival: (units * (winner - rival)).abs().argmax(),
+        "speaks for the rival",
+    ),
+    (forward.decisive_unit, lambda units, winner, rival: units, "a unit's number"),
 ]
 
 CHECKERS = list(dict.fromkeys(check for check, _ in RIGHT))  # not a set: parallel workers must agree on the order

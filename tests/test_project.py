@@ -76,7 +76,8 @@ def test_readme_table_and_pictures():
         assert f"[{question}](notebooks/{notebook.name})" in text
     targets = re.findall(r"\]\(([^)#]+)\)", text)
     assert all(t.startswith("https://") or (ROOT / t).exists() for t in targets)
-    assert sum(t.endswith(".png") for t in targets) >= 3
+    pictures = re.findall(r"!\[[^]]{40,}\]\(([^)]+)\)", text)
+    assert pictures[0] == "animations/forward_confident.gif" and len(pictures) == 4
     for command in re.findall(r"make (\w+)", text):
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M) or command == "PYTHON", command
 
@@ -145,7 +146,7 @@ def test_settings_are_those_that_were_compared():
     assert card["config"] == result("recipe_best")["configs"]["as it is"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["animate", "--help"]])
 def test_command_line_explains_itself(arguments):
     done = subprocess.run([sys.executable, "-m", "mnistlab", *arguments], capture_output=True, text=True)
     assert done.returncode == 0 and "usage: python -m mnistlab" in done.stdout
@@ -182,5 +183,12 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     assert "error: There is no checkpoint" in capsys.readouterr().err
     assert main(["train", "--out", str(tmp_path / "mine.pth")]) == 1
     assert "safetensors" in capsys.readouterr().err
+    film = tmp_path / "three.gif"
+    assert main(["animate", "--digit", "3", "--checkpoint", str(out), "--out", str(film)]) == 0
+    assert re.search(r"a 3, read as \d", capsys.readouterr().out) and film.read_bytes()[:4] == b"GIF8"
+    assert main(["animate", "--index", "360"]) == 1
+    assert "There is no test digit 360; there are 0 to 359" in capsys.readouterr().err
+    assert main(["animate", "--out", str(tmp_path / "film.avi")]) == 1
+    assert ".gif or .webp" in capsys.readouterr().err
     assert main(["train", "--epochs", "0"]) == 1
     assert "epochs" in capsys.readouterr().err

@@ -3,7 +3,7 @@
     python tools/build_site.py
 
 Each page is one file: figures and styles are inside it, formulas are MathML. Links between notebooks become
-links between pages.
+links between pages, and films that they link to are copied beside them.
 """
 
 import re
@@ -64,6 +64,11 @@ def page_of(path: Path, notebook: nbformat.NotebookNode) -> dict:
     return {"file": f"{path.stem}.html", "number": number, "title": question, "cover": cover}
 
 
+def copy_in(site: Path, name: str) -> None:
+    with written_whole(site / name) as part:
+        part.write_bytes((ml.home() / name).read_bytes())
+
+
 def main() -> None:
     site = ml.home() / "site"
     exporter = Exporter(template_name="mnistlab", extra_template_basedirs=[str(TEMPLATE)])
@@ -75,12 +80,13 @@ def main() -> None:
         resources = {"page": pages[path] | {"all": list(pages.values()), "style": style()}}
         html, _ = exporter.from_notebook_node(notebook, resources=resources)
         html = re.sub(r'href="([^":]+)\.ipynb(#[^"]*)?"', r'href="\1.html\2"', html)
+        for film in set(re.findall(r'href="\.\./(animations/[^"]+)"', html)):
+            html = html.replace(f'href="../{film}"', f'href="{film}"')
+            copy_in(site, film)
         with written_whole(site / pages[path]["file"]) as part:
             part.write_text(html, encoding="utf-8")
     for page in (page for page in pages.values() if page["cover"]):
-        picture = Path("visualizations") / f"{page['cover']['name']}.png"
-        with written_whole(site / picture) as part:
-            part.write_bytes((ml.home() / picture).read_bytes())
+        copy_in(site, f"visualizations/{page['cover']['name']}.png")
     with written_whole(site / "index.html") as part:
         contents = Template((TEMPLATE / "contents.html.j2").read_text(encoding="utf-8"))
         part.write_text(contents.render(pages=pages.values(), style=style()), encoding="utf-8")

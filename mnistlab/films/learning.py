@@ -1,0 +1,99 @@
+"""A film of a network that learns: its filters, its view of a thousand digits, and its mistakes."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mnistlab.data import Digits, normalise
+from mnistlab.films.canvas import GREY, GREYS, INK, PALE, SHADES, YELLOW, Colour, Film, Number, Sheet
+from mnistlab.tracing import evaluating
+
+CLASSES: list[Colour] = [
+    (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
+    (140, 86, 75), (227, 119, 194), (90, 90, 90), (160, 160, 20), (23, 190, 207),
+]  # fmt: skip
+PALETTE = [tuple(c) for c in np.concatenate([SHADES, GREYS[1:]]).tolist()] + CLASSES + [YELLOW, PALE]
+FILTERS, MAP, TABLE, TOP, SIDE = 24, 316, 636, 128, 300
+
+
+def training(snapshots: Mapping[int, nn.Module], digits: Digits) -> Film:
+    """One frame a snapshot (step → network then), at best after 0, 1, 2, 4, 8, … steps and the last.
+
+    Left, the filters of its first convolution. In the middle each of `digits` as a dot between ten corners, pulled
+    to each by the probability that it is that digit. Right, labels against answers. ValueError without labels or
+    snapshots, or where the network does not begin with a 3×3 convolution.
+    """
+    if not snapshots or digits.labels is None:
+        raise ValueError("A film of training needs at least one snapshot, and digits with labels.")
+    steps = sorted(snapshots)
+    weights = {step: _filters(snapshots[step]) for step in steps}
+    limit = float(weights[steps[-1]].abs().max())
+
+    film = Film("A network learns: filters, a map of digits, and mistakes, after more and more steps", PALETTE)
+    film.scenes = [(frame, f"After {step:,} steps") for frame, step in enumerate(steps)]
+    for frame, step in enumerate(steps):
+        probabilities = _probabilities(snapshots[step], digits)
+        answers = probabilities.argmax(1)
+        sheet = Sheet()
+        sheet.write((24, 12), "Learning, after {:,} steps", Number(step, ("step", step)), size=28, bold=True)
+        for place in range(len(steps)):
+            wide = 912 / len(steps)
+            colour = GREYS[8] if place < frame else YELLOW if place == frame else PALE
+            sheet.box(24 + place * wide, 56, wide - 4, 6, tuple(int(part) for part in colour))
+        _draw_filters(sheet, weights[step], limit)
+        _draw_map(sheet, probabilities, digits.labels)
+        _draw_table(sheet, answers, digits.labels)
+        right = float((answers == digits.labels).double().mean())
+        count = Number(len(digits), ("digits",))
+        sheet.write(
+            (24, 478), "{:.1%} of {:,} digits right", Number(right, ("accuracy", step)), count, size=28, bold=True
+        )
+        film.add(sheet, 1100 if frame < len(steps) - 1 else 3000)
+    return film
+
+
+@torch.no_grad()
+def _probabilities(model: nn.Module, digits: Digits) -> Tensor:
+    with evaluating(model):
+        return torch.cat([model(normalise(images)).softmax(1) for images, _ in digits.batches(500)])
+
+
+def _filters(model: nn.Module) -> Tensor:
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    if first is None or first.weight.shape[1:] != (1, 3, 3):
+        raise ValueError("A film of training needs a network that begins with a convolution of 3×3 filters.")
+    return first.weight[:, 0].detach()
+
+
+def _draw_filters(sheet: Sheet, weights: Tensor, limit: float) -> None:
+    sheet.write((FILTERS, TOP - 40), "{} first filters", Number(len(weights), ("filters",)), size=20)
+    for index, one in enumerate(weights[:64]):
+        at = FILTERS + index % 8 * 34, TOP + index // 8 * 34
+        sheet.signed(at, one, 10, limit)
+        sheet.box(*at, 30, 30, PALE, line=1)
+
+
+def _draw_map(sheet: Sheet, probabilities: Tensor, labels: Tensor) -> None:
+    sheet.write((MAP, TOP - 40), "corner: sure · middle: unsure", size=18)
+    turns = torch.arange(10, dtype=torch.float64) * (2 * math.pi / 10)
+    corners = torch.stack([turns.sin(), -turns.cos()], 1)
+    middle, radius = torch.tensor([MAP + SIDE / 2, TOP + SIDE / 2]), SIDE / 2 - 20
+    for digit, (x, y) in enumerate((middle + (radius + 14) * corners).tolist()):
+        sheet.write(
+            (x, y), "{}", Number(digit, ("digit", digit)), size=20, anchor="mm", bold=True, colour=CLASSES[digit]
+        )
+    places = middle + (radius - 6) * (probabilities.double() @ corners)
+    for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True):
+        sheet.draw.ellipse((x - 2, y - 2, x + 2, y + 2), CLASSES[label])
+
+
+def _draw_table(sheet: Sheet, answers: Tensor, labels: Tensor) -> None:
+    sheet.write((TABLE, TOP - 40), "labels (down), answers (across)", size=18)
+    counts = torch.zeros(10, 10).index_put_((labels, answers), torch.ones(len(labels)), accumulate=True)
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    sheet.grey((TABLE, TOP), (255 * shares.sqrt()).round().to(torch.uint8), SIDE // 10)
+    sheet.box(TABLE, TOP, SIDE, SIDE, INK, line=1)
+    sheet.write((TABLE, TOP + SIDE + 8), "all on the slope: no mistake", size=18, colour=GREY)
