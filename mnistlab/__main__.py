@@ -78,6 +78,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _animate(options: argparse.Namespace) -> None:
+    ml.films.kind_of(options.out)  # refuses another ending before the work, not after it
     digits = ml.load_digits("test")
     index = options.index
     if index is None:

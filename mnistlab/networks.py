@@ -32,7 +32,7 @@ class Dropout(nn.Dropout):
 class CNN(nn.Sequential):
     """The reference network: (N, 1, 28, 28) normalised → (N, 10) logits, 437,738 parameters.
 
-    Three blocks of convolutions, each ended by a pooling that halves the map, then two dense layers. Every
+    Three blocks of convolutions, each ended by a pooling (28, 14, 7, 3 cells a side), then two dense layers. Every
     layer is named, so that `model.conv3` is what the table and the figures call conv3.
     seed: the initial weights are drawn from it alone; the global random generator is left as it was.
     """

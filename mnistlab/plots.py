@@ -6,6 +6,7 @@ a scale as long on one side as on the other.
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ def present(figure: Figure | Image.Image, name: str, alt: str) -> None:
 
     png = io.BytesIO()
     if isinstance(figure, Image.Image):
-        picture = figure.quantize(64, dither=Image.Dither.NONE)
+        picture = figure.quantize(256, dither=Image.Dither.NONE)
     else:
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
@@ -504,7 +505,7 @@ def filters(after: Tensor, before: Tensor, title: str) -> Figure:
     for (index, row, column), weight in np.ndenumerate(after.numpy()):
         x, y = index % 8 * pitch + 9 * column + 5, index // 8 * pitch + 9 * row + 5
         colour = "white" if abs(weight) > 0.65 * limit else "black"
-        text = f"{round(float(weight), 1) + 0.0:.1f}".replace("-", "−").replace("0.", ".")
+        text = re.sub(r"^(−?)0\.", r"\1.", f"{round(float(weight), 1) + 0.0:.1f}".replace("-", "−"))
         parts[0].text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
     return figure
 

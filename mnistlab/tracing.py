@@ -217,14 +217,18 @@ class Trace:
             raise ValueError(f"{name} has no cell {cell}; its output is {'×'.join(map(str, shape))}.")
         cells, weights, bias = _terms(step, cell)
         values = step.input[tuple(cells.T)].double()
-        return Ledger(name, step.kind, cell, cells, values, weights.double(), bias, float(step.output[cell]))
+        ledger = Ledger(name, step.kind, cell, cells, values, weights.double(), bias, float(step.output[cell]))
+        if abs(ledger.total - ledger.output) > 1e-4 * (float(ledger.products.abs().sum()) + abs(bias) + 1e-6):
+            raise ValueError(f"{name} did not put out its own sum at {cell}; was it silenced while it was traced?")
+        return ledger
 
     def way(self, logit: int | None = None) -> list[Ledger]:
         """One cell's way from the pixels to a logit (default: the winner's): a ledger for every layer, in order.
 
-        Seen from the logit, it goes back through the term that adds most, again and again. Among such ways the
-        first is taken whose nine pixels are worth watching: at least five of them inked, products of both signs;
-        where there is none, simply the first.
+        Seen from the logit, it goes back through the term that adds most, again and again. Among such ways (of the
+        eight largest terms of each sum, up to 300) the first is taken whose window of pixels is worth watching: all
+        inside of the picture, at least five of them inked, products of both signs; where there is none, the first
+        whose window lies inside; where there is none either, simply the first.
         """
         names = [PIXELS, *self.steps]
 
@@ -240,8 +244,14 @@ class Trace:
                         yield [*way, ledger]
 
         goal = (self.prediction if logit is None else logit,)
-        found = islice(back(names[-1], goal), 300)
-        return next((way for way in found if self._telling(way[0])), None) or next(back(names[-1], goal))
+        first = inside = None
+        for way in islice(back(names[-1], goal), 300):
+            first = first or way
+            if len(way[0].cells) == self[names[1]].layer.weight[0].numel():
+                inside = inside or way
+                if self._telling(way[0]):
+                    return way
+        return inside or first
 
     def _telling(self, first: Ledger) -> bool:
         inked = int((self.digit[tuple(first.cells.T)] >= INKED).sum()) if first.cells.shape[1] == 3 else 0
@@ -380,7 +390,8 @@ def activation_statistics(model: nn.Module, digits: Digits, batch_size: int = 25
             with recording(model) as steps:
                 model(normalise(images).to(parameter.dtype))
             for step in steps:
-                cells = step.output.flatten(2) if step.output.ndim > 2 else step.output[..., None]
+                cells = step.output.cpu()  # not every device computes in float64
+                cells = cells.flatten(2) if cells.ndim > 2 else cells[..., None]
                 new = [cells.double().sum((0, 2)), (cells == 0).sum((0, 2)).double(), cells.amax((0, 2))]
                 if step.name in sums:
                     total, zeros, largest = sums[step.name]

@@ -4,12 +4,15 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 import mnistlab as ml
 from mnistlab.data import MD5
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 FILES = [ml.home() / "data" / "MNIST" / "raw" / name for name in MD5]
 if "MNISTLAB_DATA" not in os.environ and not all(file.exists() for file in FILES):
@@ -44,7 +47,7 @@ def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     """A real browser: the Chromium that MNISTLAB_CHROMIUM names, else the machine's own."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
@@ -54,5 +57,7 @@ def browser() -> Iterator[Browser]:
     # Chromium's sandbox does not start for root, as in a container; the pages are our own.
     # (While playwright runs, its loop runs in this thread: a test that needs asyncio.run needs a thread of its own.)
     options = {"executable_path": path, "args": ["--no-sandbox"]}
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
         yield browser

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 import mnistlab as ml
 from mnistlab import films
-from mnistlab.player import player
+from mnistlab.player import html
 
 EVIL = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too'"
 SCENES = [(0, "The start"), (9, EVIL), (20, "The end")]
@@ -91,14 +91,14 @@ def starts_of(film: bytes) -> list[int]:
 
 
 def test_the_film_is_in_it_once_and_unchanged():
-    text = player(FILM, "A film", SCENES)
+    text = html(FILM, "A film", SCENES)
     found = re.findall(r"data:image/webp;base64,([A-Za-z0-9+/=]*)", text)
     assert len(found) == 1 and base64.b64decode(found[0]) == FILM
     assert "http" not in text and "url(" not in text
 
 
 def test_html_is_well_formed_and_nothing_escapes():
-    page = f"<!DOCTYPE html><html lang=en><head><title>Film</title></head><body>{player(FILM, EVIL, SCENES)}</body>"
+    page = f"<!DOCTYPE html><html lang=en><head><title>Film</title></head><body>{html(FILM, EVIL, SCENES)}</body>"
     parser = html5lib.HTMLParser(namespaceHTMLElements=False)
     tree = parser.parse(page)
     assert not parser.errors
@@ -171,7 +171,7 @@ def pictures(stage: Locator, frames: Sequence[int]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("film", FILMS.values(), ids=FILMS)
 def test_every_frame_is_the_one_that_pillow_decodes(show, film):
-    stage = show(player(film, "A film", SCENES)).locator(".stage")
+    stage = show(html(film, "A film", SCENES)).locator(".stage")
     sought = [0, 29, *range(30), *random.Random(0).choices(range(30), k=30)]
     decoded = frames_of(film)
     for frame, picture in zip(sought, pictures(stage, sought), strict=True):
@@ -206,7 +206,7 @@ def test_in_a_hurry_only_the_last_frame_is_shown(show):
       observer.disconnect();
       return [readout, shown];
     }"""
-    stage = show(player(FILM, "A film", SCENES)).locator(".stage")
+    stage = show(html(FILM, "A film", SCENES)).locator(".stage")
     for frames, readout in (([5, 12, 29, 3], "0.2 s"), ([28, 4, 20], "2.3 s"), ([1, 29, 17], "1.9 s")):
         said, shown = stage.evaluate(hurry, frames)
         assert shown == [str(frames[-1])]
@@ -215,7 +215,7 @@ def test_in_a_hurry_only_the_last_frame_is_shown(show):
 
 
 def test_less_motion_starts_paused(show):
-    page = show(player(FILM, EVIL, SCENES))
+    page = show(html(FILM, EVIL, SCENES))
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     expect(page.get_by_role("img")).to_have_accessible_name(EVIL)
     assert page.locator("img").count() == 0  # the WebP itself would move
@@ -223,7 +223,7 @@ def test_less_motion_starts_paused(show):
 
 
 def test_plays_at_the_films_own_pace_and_loops(show):
-    page = show(player(FILM, "A film", SCENES), clock=True)
+    page = show(html(FILM, "A film", SCENES), clock=True)
     bar, starts = page.get_by_role("slider"), starts_of(FILM)
     expect(bar).to_be_visible()
     page.clock.pause_at(10_000)
@@ -250,7 +250,7 @@ def test_plays_at_the_films_own_pace_and_loops(show):
 
 
 def test_plays_only_in_view(show):
-    page = show(player(FILM, "A film", SCENES), "<div style='height: 3000px'></div>", motion="no-preference")
+    page = show(html(FILM, "A film", SCENES), "<div style='height: 3000px'></div>", motion="no-preference")
     bar = page.get_by_role("slider")
     page.wait_for_function("bar => bar.value > 1", arg=bar.element_handle())
     page.evaluate("scrollTo(0, 2000)")
@@ -262,7 +262,7 @@ def test_plays_only_in_view(show):
 
 
 def test_every_control_by_mouse(show):
-    page = show(player(FILM, "A film", SCENES))
+    page = show(html(FILM, "A film", SCENES))
     bar, said, readout = page.get_by_role("slider"), page.locator(".said"), page.locator(".readout")
 
     def press(name: str, frame: int) -> None:
@@ -295,7 +295,7 @@ def test_every_control_by_mouse(show):
 
 
 def test_every_control_by_keyboard(show):
-    page = show(player(FILM, "A film", SCENES))
+    page = show(html(FILM, "A film", SCENES))
     bar, stage = page.get_by_role("slider"), page.locator(".stage")
     expect(stage).to_be_visible()
     page.keyboard.press("Tab")
@@ -346,7 +346,7 @@ def test_every_control_by_keyboard(show):
 
 def test_two_players_leave_each_other_and_the_page_alone(show):
     empty = show()
-    page = show(player(FILM, "One", SCENES), player(FILMS["transparent"], "Two", []))
+    page = show(html(FILM, "One", SCENES), html(FILMS["transparent"], "Two", []))
     expect(page.locator(".stage")).to_have_count(2)
     names = "() => Object.getOwnPropertyNames(window).sort()"
     assert page.evaluate(names) == empty.evaluate(names)
@@ -373,7 +373,7 @@ def test_works_where_a_notebook_inserts_it(show, place):
         {place};
       }}
     }}"""
-    page.evaluate(insert, player(FILM, "One", SCENES) + player(FILM, "Two", SCENES))
+    page.evaluate(insert, html(FILM, "One", SCENES) + html(FILM, "Two", SCENES))
     expect(page.locator(".stage")).to_have_count(2)
     assert page.locator("canvas").count() == 2 and page.locator("img").count() == 0
     for stage in page.locator(".stage").all():
@@ -386,7 +386,7 @@ def test_fits_a_phone(show, scheme):
     wide = io.BytesIO()
     black, white = (Image.new("RGB", (960, 540), colour) for colour in ("black", "white"))
     black.save(wide, "WebP", lossless=True, save_all=True, append_images=[white])
-    body = player(wide.getvalue(), "A film", [(0, "A title that goes on and on, " * 5)])
+    body = html(wide.getvalue(), "A film", [(0, "A title that goes on and on, " * 5)])
     page = show(body, viewport={"width": 390, "height": 800}, color_scheme=scheme)
     expect(page.locator("canvas")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -397,7 +397,7 @@ def test_fits_a_phone(show, scheme):
 
 
 def test_without_scripts_the_film_is_there(show):
-    page = show(player(FILM, "A film", SCENES), java_script_enabled=False, motion="no-preference")
+    page = show(html(FILM, "A film", SCENES), java_script_enabled=False, motion="no-preference")
     expect(page.get_by_role("img", name="A film")).to_be_visible()
     assert page.locator("canvas, button").count() == 0
 
@@ -415,7 +415,7 @@ def test_what_it_does_not_understand_is_left_to_the_browser(show):
         FILM[: len(FILM) // 2],
         b"not a film",
     ]
-    page = show(*(player(film, "A film", SCENES) for film in left))
+    page = show(*(html(film, "A film", SCENES) for film in left))
     expect(page.locator("[data-taken]")).to_have_count(len(left))
     assert page.locator("img").count() == len(left) and page.locator("canvas").count() == 0
     for at in range(4):
@@ -425,7 +425,7 @@ def test_what_it_does_not_understand_is_left_to_the_browser(show):
 
 def test_a_film_that_breaks_off_becomes_a_picture_again(show):
     broken = patched(FILM, {places(FILM)[-1] + 32: 0})  # a VP8L's first byte says that it is one
-    page = show(player(broken, "A film", SCENES), motion="no-preference")
+    page = show(html(broken, "A film", SCENES), motion="no-preference")
     page.get_by_role("slider").press("End")
     expect(page.locator("img")).to_be_visible()
     assert page.locator(".stage").count() == 0

@@ -3,16 +3,20 @@
     python tools/build_films.py
 
 Which digits: for the confident film the first test digit; for the wrong one, of the test digits that the network gets
-wrong and whose label nobody disputes, the one whose label it finds least likely. The untrained network is given the
-same digit as the confident one. The film of training shows a quick run, on digits that it does not learn from.
+wrong and whose label is not on the list of disputed ones, the one whose label it finds least likely. The untrained
+network is given the same digit as the confident one. The film of training shows a quick run, on digits that it does
+not learn from. films.json beside the films says from which weights they were made.
 """
 
+import json
 from copy import deepcopy
+from hashlib import md5
 
 import torch
 from torch import nn
 
 import mnistlab as ml
+from mnistlab.paths import written_whole
 
 DISPUTED = {947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729}
 
@@ -31,9 +35,15 @@ def main() -> None:
         "convolution_scan": ml.films.convolution_scan(confident),
         "training": learning(*train.split(0.15, seed=0)),
     }
+    card = json.loads((ml.home() / "models" / "cnn.json").read_text(encoding="utf-8"))
+    made = {"weights_md5": card["weights_md5"], "misclassified": wrong, "gif_md5": {}}
     for name, film in films.items():
         path = film.save(ml.home() / "animations" / f"{name}.gif")
+        made["gif_md5"][name] = md5(path.read_bytes()).hexdigest()
         print(f"{path.name}: {len(film.frames)} frames, {film.seconds:.0f} s, {path.stat().st_size / 1e6:.2f} MB")
+
+    with written_whole(ml.home() / "animations" / "films.json") as part:
+        part.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
 def worst(model: nn.Module, digits: ml.Digits) -> int:
@@ -42,6 +52,8 @@ def worst(model: nn.Module, digits: ml.Digits) -> int:
     losses = nn.functional.cross_entropy(logits, digits.labels, reduction="none")
     losses[logits.argmax(1) == digits.labels] = 0
     losses[list(DISPUTED)] = 0
+    if not losses.any():
+        raise SystemExit("The network makes no undisputed mistake: there is nothing to film for forward_misclassified.")
     return int(losses.argmax())
 
 
@@ -50,7 +62,7 @@ def learning(train: ml.Digits, val: ml.Digits) -> ml.films.Film:
 
     def keep(step: int, model: nn.Module) -> None:
         if step & (step - 1) == 0:  # 0, 1, 2, 4, 8, …
-            snapshots[step] = deepcopy(model).eval()
+            snapshots[step] = deepcopy(model).cpu()
 
     run = ml.fit(ml.CNN(), train, config=ml.TrainConfig.quick(), watch=keep)
     snapshots[int(run.history["step"].iloc[-1])] = run.model

@@ -4,7 +4,6 @@ Every number on a sheet is written through `Sheet.write`, together with what it 
 compute each of them anew.
 """
 
-import importlib.util
 import io
 import re
 from collections.abc import Iterable
@@ -17,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from mnistlab import player
 from mnistlab.paths import written_whole
-from mnistlab.player import player
 
 WIDTH, HEIGHT = 960, 540
 SHORTEST = 60  # ms a frame; browsers slow down what is much quicker
@@ -44,6 +43,7 @@ class Words(NamedTuple):
 
     text: str
     box: tuple[int, int, int, int]
+    size: int
     form: str
     numbers: tuple[Number, ...]
 
@@ -51,6 +51,11 @@ class Words(NamedTuple):
 def mixed(one: Colour, other: Colour, share: float) -> Colour:
     """`one` with this share of `other` in it."""
     return tuple(round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+
+
+def two_digits(limit: float) -> str:
+    """How numbers up to ±`limit` are written into small cells: with decimals as far as there is room."""
+    return "{:+.2f}" if limit < 9.995 else "{:+.1f}" if limit < 99.95 else "{:+.0f}"
 
 
 SHADES = np.array(
@@ -91,7 +96,7 @@ class Sheet:
         text = form.format(*(_Written(number.value) for number in numbers))
         font = _font(size, bold)
         box = tuple(map(int, self.draw.textbbox(at, text, font=font, anchor=anchor)))
-        self.words.append(Words(text, box, form, numbers))
+        self.words.append(Words(text, box, size, form, numbers))
         self.draw.text(at, text, colour, font=font, anchor=anchor)
 
     def grey(self, at: tuple[int, int], pixels: Tensor, size: int) -> None:
@@ -100,7 +105,7 @@ class Sheet:
 
     def signed(self, at: tuple[int, int], values: Tensor, size: int, limit: float) -> None:
         """(H, W) values: blue below zero, white at zero, orange above, in full colour from ±`limit` on."""
-        shade = (values.double().numpy() / limit).clip(-1, 1) * STEPS
+        shade = (values.double().numpy() / (limit or 1)).clip(-1, 1) * STEPS
         self._paste(at, SHADES[np.rint(shade).astype(int) + STEPS], size)
 
     def box(self, left: float, top: float, width: float, height: float, colour: Colour, line: int = 0) -> None:
@@ -119,6 +124,14 @@ class Sheet:
 
     def _paste(self, at: tuple[int, int], colours: np.ndarray, size: int) -> None:
         self.image.paste(Image.fromarray(colours.repeat(size, 0).repeat(size, 1)), at)
+
+
+def kind_of(path: str | Path) -> str:
+    """gif or webp, after the name's ending; ValueError for another."""
+    path = Path(path)
+    if path.suffix not in (".gif", ".webp"):
+        raise ValueError(f"A film is saved as .gif or .webp, not as {path.name}.")
+    return path.suffix[1:]
 
 
 @dataclass(repr=False)
@@ -157,18 +170,16 @@ class Film:
 
     def save(self, path: str | Path) -> Path:
         """Write the film whole, as *.gif or *.webp; ValueError for another ending."""
-        path = Path(path)
-        if path.suffix not in (".gif", ".webp"):
-            raise ValueError(f"A film is saved as .gif or .webp, not as {path.name}.")
+        kind = kind_of(path)
         with written_whole(path) as part:
-            part.write_bytes(self.encoded(path.suffix[1:]))
-        return path
+            part.write_bytes(self.encoded(kind))
+        return Path(path)
 
     def __repr__(self) -> str:
         return f"{self.label} ({len(self.frames)} frames, {self.seconds:.0f} s)"
 
     def _repr_html_(self) -> str:
-        return player(self.encoded("webp"), self.label, self.scenes)
+        return player.html(self.encoded("webp"), self.label, self.scenes)
 
     def end(self, scene: int) -> int:
         """The last frame of a scene."""
@@ -209,6 +220,6 @@ def _palette(colours: tuple[Colour, ...]) -> Image.Image:
 
 @cache
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    # matplotlib brings the fonts; finding its folder does not import it
-    home = Path(importlib.util.find_spec("matplotlib").submodule_search_locations[0])
-    return ImageFont.truetype(home / "mpl-data" / "fonts" / "ttf" / f"DejaVuSans{'-Bold' if bold else ''}.ttf", size)
+    from matplotlib import get_data_path  # which brings the fonts
+
+    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", f"DejaVuSans{'-Bold' if bold else ''}.ttf"), size)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from mnistlab.films.canvas import GREY, GREYS, INK, PALE, SHADES, YELLOW, Colour
 from mnistlab.tracing import evaluating
 
 CLASSES: list[Colour] = [
-    (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
+    (31, 119, 180), (255, 127, 14), (0, 90, 90), (120, 0, 80), (148, 103, 189),
     (140, 86, 75), (227, 119, 194), (90, 90, 90), (160, 160, 20), (23, 190, 207),
 ]  # fmt: skip
 PALETTE = [tuple(c) for c in np.concatenate([SHADES, GREYS[1:]]).tolist()] + CLASSES + [YELLOW, PALE]
@@ -29,16 +30,17 @@ def training(snapshots: Mapping[int, nn.Module], digits: Digits) -> Film:
     if not snapshots or digits.labels is None:
         raise ValueError("A film of training needs at least one snapshot, and digits with labels.")
     steps = sorted(snapshots)
+    snapshots = {step: deepcopy(snapshots[step]).cpu() for step in steps}
     weights = {step: _filters(snapshots[step]) for step in steps}
     limit = float(weights[steps[-1]].abs().max())
 
     film = Film("A network learns: filters, a map of digits, and mistakes, after more and more steps", PALETTE)
-    film.scenes = [(frame, f"After {step:,} steps") for frame, step in enumerate(steps)]
+    film.scenes = [(frame, f"Step {step:,}") for frame, step in enumerate(steps)]
     for frame, step in enumerate(steps):
         probabilities = _probabilities(snapshots[step], digits)
         answers = probabilities.argmax(1)
         sheet = Sheet()
-        sheet.write((24, 12), "Learning, after {:,} steps", Number(step, ("step", step)), size=28, bold=True)
+        sheet.write((24, 12), "Learning: step {:,}", Number(step, ("step", step)), size=28, bold=True)
         for place in range(len(steps)):
             wide = 912 / len(steps)
             colour = GREYS[8] if place < frame else YELLOW if place == frame else PALE
@@ -57,6 +59,7 @@ def training(snapshots: Mapping[int, nn.Module], digits: Digits) -> Film:
 
 @torch.no_grad()
 def _probabilities(model: nn.Module, digits: Digits) -> Tensor:
+    digits = digits.to(torch.device("cpu"))
     with evaluating(model):
         return torch.cat([model(normalise(images)).softmax(1) for images, _ in digits.batches(500)])
 
@@ -69,7 +72,9 @@ def _filters(model: nn.Module) -> Tensor:
 
 
 def _draw_filters(sheet: Sheet, weights: Tensor, limit: float) -> None:
-    sheet.write((FILTERS, TOP - 40), "{} first filters", Number(len(weights), ("filters",)), size=20)
+    sheet.write((FILTERS, TOP - 40), "filters of its first layer", size=20)
+    scale = Number(limit, ("limit",))
+    sheet.write((FILTERS, TOP + SIDE + 8), "full colour: ±{:.2f}", scale, size=18, colour=GREY)
     for index, one in enumerate(weights[:64]):
         at = FILTERS + index % 8 * 34, TOP + index // 8 * 34
         sheet.signed(at, one, 10, limit)
@@ -91,9 +96,14 @@ def _draw_map(sheet: Sheet, probabilities: Tensor, labels: Tensor) -> None:
 
 
 def _draw_table(sheet: Sheet, answers: Tensor, labels: Tensor) -> None:
-    sheet.write((TABLE, TOP - 40), "labels (down), answers (across)", size=18)
+    sheet.write((TABLE, TOP - 46), "labels (down), answers (across)", size=18)
     counts = torch.zeros(10, 10).index_put_((labels, answers), torch.ones(len(labels)), accumulate=True)
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
     sheet.grey((TABLE, TOP), (255 * shares.sqrt()).round().to(torch.uint8), SIDE // 10)
     sheet.box(TABLE, TOP, SIDE, SIDE, INK, line=1)
-    sheet.write((TABLE, TOP + SIDE + 8), "all on the slope: no mistake", size=18, colour=GREY)
+    for digit in range(10):
+        name, along = Number(digit, ("digit", digit)), (digit + 0.5) * SIDE / 10
+        sheet.write((TABLE - 11, TOP + along), "{}", name, size=18, anchor="mm", colour=GREY)
+        sheet.write((TABLE + along, TOP - 11), "{}", name, size=18, anchor="mm", colour=GREY)
+    sheet.write((TABLE, TOP + SIDE + 8), "all on the diagonal: no mistake", size=18, colour=GREY)
+    sheet.write((TABLE, TOP + SIDE + 32), "shade: square root of the share", size=18, colour=GREY)

@@ -2,7 +2,7 @@
 
 import torch
 
-from mnistlab.films.canvas import INK, PALE, PALETTE, PAPER, YELLOW, Film, Number, Sheet
+from mnistlab.films.canvas import GREY, INK, PALE, PALETTE, PAPER, YELLOW, Film, Number, Sheet, two_digits
 from mnistlab.tracing import INKED, Trace
 
 PIXELS, WEIGHTS, MAP, TOP, SIZE, CELL = 24, 388, 600, 112, 12, 62
@@ -15,8 +15,9 @@ def convolution_scan(trace: Trace, channel: int | None = None) -> Film:
     ValueError where the first layer is no 3×3 convolution of one channel with padding 1, or has no such filter.
     """
     step = next(iter(trace.steps.values()))
-    if step.kind != "Conv2d" or step.layer.weight.shape[1:] != (1, 3, 3) or step.output.shape[1:] != (28, 28):
-        raise ValueError(f"A scan needs a first layer of 3×3 filters that keeps 28×28, not {step.layer}.")
+    plain = {"kernel_size": (3, 3), "padding": (1, 1), "stride": (1, 1), "dilation": (1, 1), "padding_mode": "zeros"}
+    if step.kind != "Conv2d" or any(getattr(step.layer, name) != value for name, value in plain.items()):
+        raise ValueError(f"A scan needs a first layer of 3×3 filters with padding 1, not {step.layer}.")
     filters = len(step.output)
     if channel is None:
         maps = step.output.flatten(1)
@@ -24,11 +25,13 @@ def convolution_scan(trace: Trace, channel: int | None = None) -> Film:
     if not 0 <= channel < filters:
         raise ValueError(f"{step.name} has no filter {channel}; it has 0 to {filters - 1}.")
     values, weights = step.output[channel], step.layer.weight[channel, 0].detach()
-    rows, columns = (trace.digit[0] >= INKED).nonzero().T
+    ink = trace.digit[0] >= min(INKED, int(trace.digit.max()))
+    rows, columns = ink.nonzero().T
     largest, smallest = (divmod(int(place), 28) for place in (values.argmax(), values.argmin()))
     first, last = int(rows.min()), int(rows.max())
     slow = {largest[0], smallest[0], first + 1, (first + last) // 2, last - 1}
-    across = range(max(0, int(columns.min()) - 2), min(28, int(columns.max()) + 3))
+    ends = [*columns.tolist(), largest[1], smallest[1]]
+    across = range(max(0, min(ends) - 2), min(28, max(ends) + 3))
 
     film = Film("A filter of nine weights slides over a digit and leaves a feature map, cell by cell", PALETTE)
     film.scenes.append((0, "One filter over a digit"))
@@ -39,11 +42,17 @@ def convolution_scan(trace: Trace, channel: int | None = None) -> Film:
     base.write((PIXELS, TOP - 34), "pixels", size=20)
     base.write((WEIGHTS, TOP - 34), "filter {}: weights", name, size=20)
     base.write((MAP, TOP - 34), "feature map", size=20)
+    scale = Number(limit, ("limit",))
+    base.write((MAP, TOP + 376), "full colour: ±{:.2f}", scale, size=18, colour=GREY)
     base.grey((PIXELS, TOP), trace.digit[0], SIZE)
     base.box(PIXELS, TOP, 336, 336, PALE, line=1)
-    _table(base, TOP, weights, [Number(float(w), ("weight", *divmod(n, 3))) for n, w in enumerate(weights.flatten())])
+    shown = [Number(float(w), ("weight", *divmod(n, 3))) for n, w in enumerate(weights.flatten())]
+    _table(base, TOP, weights, shown, float(weights.abs().max()))
     bias = 0.0 if step.layer.bias is None else step.layer.bias[channel].item()
     padded = torch.nn.functional.pad(step.input[0], (1, 1, 1, 1))
+    windows = torch.nn.functional.unfold(padded[None, None], 3)[0]
+    strongest = float((windows * weights.reshape(9, 1)).abs().max())
+    number = two_digits(limit)
     done = torch.zeros(28, 28, dtype=torch.bool)
 
     def frame(row: int, place: int | None, milliseconds: int) -> None:
@@ -64,10 +73,10 @@ def convolution_scan(trace: Trace, channel: int | None = None) -> Film:
             products = padded[row : row + 3, column : column + 3] * weights
             shown = [Number(float(p), ("product", row, column, n)) for n, p in enumerate(products.flatten())]
             sheet.write((WEIGHTS, TOP + 200), "products", size=20)
-            _table(sheet, TOP + 234, products, shown)
+            _table(sheet, TOP + 234, products, shown, strongest)
             total = Number(float(products.sum()), ("sum", row, column))
             cell = Number(float(values[row, column]), ("cell", row, column))
-            form = "sum {:+.2f}, bias {:+.2f}: {:+.2f}"
+            form = f"sum {number}, bias {number}: {number}"
             sheet.write((MAP, TOP + 350), form, total, Number(bias, ("bias",)), cell, size=20)
         film.add(sheet, milliseconds)
 
@@ -82,11 +91,10 @@ def convolution_scan(trace: Trace, channel: int | None = None) -> Film:
     return film
 
 
-def _table(sheet: Sheet, top: int, values: torch.Tensor, shown: list[Number]) -> None:
-    limit = max(float(values.abs().max()), 1e-6)
+def _table(sheet: Sheet, top: int, values: torch.Tensor, shown: list[Number], limit: float) -> None:
     sheet.signed((WEIGHTS, top), values, CELL, limit)
     sheet.box(WEIGHTS, top, 3 * CELL, 3 * CELL, INK, line=1)
     for index, number in enumerate(shown):
         middle = WEIGHTS + (index % 3 + 0.5) * CELL, top + (index // 3 + 0.5) * CELL
         colour = PAPER if abs(number.value) > 0.6 * limit else INK
-        sheet.write(middle, "{:+.2f}", number, size=18, anchor="mm", colour=colour)
+        sheet.write(middle, two_digits(limit), number, size=18, anchor="mm", colour=colour)

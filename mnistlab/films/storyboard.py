@@ -23,12 +23,14 @@ from mnistlab.films.canvas import (
     PALETTE,
     PAPER,
     RED,
+    STEPS,
     YELLOW,
     Colour,
     Film,
     Number,
     Sheet,
     mixed,
+    two_digits,
 )
 from mnistlab.networks import CNN, layer_table, receptive_field
 from mnistlab.tracing import PIXELS, Ledger, Trace
@@ -107,11 +109,11 @@ class Story:
 
     def limit(self, layer: str) -> float:
         """The layer's scale: nearly all of its cells lie within, so that one outlier does not bleach the rest."""
-        return max(float(self.trace[layer].output.abs().double().quantile(0.995)), 1e-6)
+        return float(self.trace[layer].output.abs().double().quantile(0.995))
 
     def scale(self, sheet: Sheet, layer: str, top: int = 428) -> None:
         limit = Number(self.limit(layer), ("limit", layer))
-        sheet.write((LEFT, top), "white: zero · full colour: ±{:.2f} and beyond", limit, size=18, colour=GREY)
+        sheet.write((LEFT, top + 2), "white: zero · full colour: ±{:.2f} and beyond", limit, size=18, colour=GREY)
 
     def maps(
         self, sheet: Sheet, layer: str, shape: tuple[int, int, int], values: Tensor | None = None
@@ -137,13 +139,16 @@ ENDS = Number(0, ("grey level of paper",)), Number(255, ("grey level of ink",))
 def forward(trace: Trace, show_progress: bool = True) -> Film:
     """The film of `trace`, a trace of the reference CNN: about forty seconds, from the pixels to the verdict.
 
-    ValueError for another network, whose layers the storyboard does not know.
+    ValueError for another network, whose layers the storyboard does not know, and where the way of the tracked cell
+    can only begin at the border. The progress shows in a terminal.
     """
     if list(trace.steps) != [name for name, _ in CNN().named_children()]:
         raise ValueError("The film follows the reference network, layer by layer; trace a CNN.")
     says = f"A {trace.prediction} is read" if trace.truth is None else f"A {trace.truth} is read as {trace.prediction}"
     story = Story(trace, Film(f"{says}: each step of the network, from the pixels to the ten probabilities", PALETTE))
-    for scene in tqdm(SCENES, desc="scenes", disable=not show_progress, leave=False):
+    if len(story.ways["conv1"].cells) < 9:
+        raise ValueError("Every way through the network begins at the picture's border here; film another digit.")
+    for scene in tqdm(SCENES, desc="scenes", disable=None if show_progress else True, leave=False):
         scene(story)
     return story.film
 
@@ -222,7 +227,7 @@ def products(story: Story) -> None:
         number = Number(product, ("product", "conv1", *ledger.cell, term))
         light = abs(product) > 0.6 * limit
         middle = lefts[2] + at[0] + size / 2, tops + at[1] + size / 2
-        sheet.write(middle, "{:+.2f}", number, size=18, anchor="mm", colour=PAPER if light else INK)
+        sheet.write(middle, two_digits(limit), number, size=18, anchor="mm", colour=PAPER if light else INK)
         now = Sheet(sheet)
         for left in lefts:
             now.box(left + at[0], tops + at[1], size, size, YELLOW, line=3)
@@ -242,7 +247,8 @@ def products(story: Story) -> None:
     sheet.write((LEFT, 339), form, scale, shift, story.cell("norm1"), size=24)
     story.film.add(sheet, 700)
     sheet = Sheet(sheet)
-    sheet.write((LEFT, 374), "ReLU: above zero, so it stays {:+.3f}", story.cell("relu1"), size=24)
+    passes = "above zero, so it stays" if story.cell("relu1").value > 0 else "not above zero, so it becomes"
+    sheet.write((LEFT, 374), f"ReLU: {passes} {{:+.3f}}", story.cell("relu1"), size=24)
     story.film.add(sheet, 700)
     sheet = Sheet(sheet)
     sheet.box(LEFT, 412, 30, 30, GREEN)
@@ -268,9 +274,9 @@ def sliding(story: Story) -> None:
         done[rows, columns] = True
         sheet = Sheet(base)
         sheet.signed((LEFT, TOP), values.where(done, torch.zeros(())), 12, limit)
-        left, top = (24 + (at[1] - 1) * DIGIT, TOP + (at[0] - 1) * DIGIT)
-        wide = 3 * DIGIT if columns != slice(None) else 28 * DIGIT
-        sheet.box(max(24, left) if columns != slice(None) else 24, max(TOP, top), wide, 3 * DIGIT, YELLOW, line=3)
+        top, bottom = max(at[0] - 1, 0), min(at[0] + 2, 28)
+        left, right = (0, 28) if columns == slice(None) else (max(at[1] - 1, 0), min(at[1] + 2, 28))
+        sheet.box(24 + left * DIGIT, TOP + top * DIGIT, (right - left) * DIGIT, (bottom - top) * DIGIT, YELLOW, line=3)
         if columns == slice(None):
             sheet.box(LEFT, TOP + 12 * at[0], 336, 12, YELLOW, line=2)
         else:
@@ -307,8 +313,8 @@ def all_maps(story: Story) -> None:
     for channel in dead:
         sheet.hatch(*places[channel], 84)
     number = Number(len(dead), ("maps without a cell above zero", "norm1"))
-    sheet.write((24, 388), "Maps without a cell", size=18)
-    sheet.write((24, 412), "above zero: {}" + (", hatched" if dead else ""), number, size=18)
+    sheet.write((24, 388), "Blank after ReLU:", size=18)
+    sheet.write((24, 412), "{} of {} maps" + (" (hatched)" if dead else ""), number, count, size=18)
     story.film.add(sheet, 2000)
 
 
@@ -335,7 +341,7 @@ def deeper(story: Story) -> None:
     """One cell of the second convolution, then its maps."""
     story.begin("A deeper cell")
     maps = Number(len(story.trace["conv2"].input), ("shape", "relu1", 0))
-    _sum_of_maps(story, "conv2", "norm2", "relu2", True, "A deeper cell adds up all {} maps below", maps)
+    _sum_of_maps(story, "conv2", "norm2", "relu2", True, "A deeper cell adds up all {} maps before it", maps)
     sheet = story.sheet("conv2", "The second layer's maps, after batch norm and ReLU")
     story.see(sheet, "conv2")
     story.maps(sheet, "relu2", GRIDS["1"])
@@ -347,10 +353,12 @@ def pooling(story: Story) -> None:
     """Of every four cells the largest moves on."""
     story.begin("Pooling")
     channel, row, column = story.ways["pool1"].cell
+    maps = Number(len(story.trace["pool1"].output), ("shape", "pool1", 0))
     before, after = story.trace["relu2"].output[channel], story.trace["pool1"].output[channel]
     limit = story.limit("relu2")
     right = LEFT + 400
     base = story.sheet("pool1", "Pooling: of four cells the largest moves on")
+    base.write((24, 388), "Map {} of {}", Number(channel, ("tracked map", "pool1")), maps, size=18)
     base.signed((LEFT, TOP), before, 9, limit)
     base.box(LEFT, TOP, 252, 252, PALE, line=1)
     base.box(right, TOP, 252, 252, PALE, line=1)
@@ -379,7 +387,7 @@ def pooling(story: Story) -> None:
         share = step / 8
         x, y = (a + (b - a) * share for a, b in zip(start, goal, strict=True))
         size = 9 + 9 * share
-        sheet.box(x, y, size, size, mixed(PAPER, ORANGE, min(1, float(window.output) / limit)))
+        sheet.box(x, y, size, size, mixed(PAPER, ORANGE, min(1, float(window.output) / (limit or 1))))
         sheet.box(x, y, size, size, GREEN, line=3)
         if step == 8:
             sheet.write(
@@ -394,15 +402,14 @@ def blocks(story: Story) -> None:
     for number, conv, pool in (("3", "conv3", None), ("4", "conv4", "pool2"), ("5", "conv5", "pool3")):
         norm, relu, grid = f"norm{number}", f"relu{number}", GRIDS["2" if number in "34" else "3"]
         maps = Number(len(story.trace[conv].input), ("shape", story.trace.before(conv), 0))
-        _sum_of_maps(story, conv, norm, relu, False, f"{conv} adds up all {{}} maps below", maps)
+        _sum_of_maps(story, conv, norm, relu, False, f"{conv} adds up all {{}} maps before it", maps)
         count = Number(len(story.trace[relu].output), ("shape", relu, 0))
         for layer, shape in ((relu, grid), (pool, POOLED.get(pool))):
             if layer is None:
                 continue
             named = conv if layer == relu else layer
-            caption = (
-                f"{conv}: {{}} maps, after ReLU" if layer == relu else f"{layer}: {{}} maps, half as wide and high"
-            )
+            what = "after ReLU" if layer == relu else "the largest of every four cells"
+            caption = f"{named}: {{}} maps, {what}"
             sheet = story.sheet(named, caption, count)
             story.see(sheet, named)
             story.maps(sheet, layer, shape)
@@ -412,7 +419,7 @@ def blocks(story: Story) -> None:
 
 def flatten(story: Story) -> None:
     """The last maps are written in one row; the tracked cell keeps its place."""
-    story.begin("In one row")
+    story.begin("In one row, and weighed")
     values, limit = story.trace["pool3"].output, story.limit("pool3")
     place = story.ways["flatten"].cell[0]
     tracked = story.ways["pool3"].cell
@@ -428,8 +435,8 @@ def flatten(story: Story) -> None:
             x, y = (a + (b - a) * share for a, b in zip(start, goal, strict=True))
             wide, high = (a + (b - a) * share for a, b in ((size, 7), (size, 11)))
             green = (channel, row, column) == tracked
-            colour = mixed(PAPER, ORANGE, min(1.0, round(11 * float(values[channel, row, column]) / limit) / 11))
-            sheet.box(x, y, wide, high, GREEN if green else colour)
+            shade = min(round(STEPS * float(values[channel, row, column]) / (limit or 1)), STEPS) / STEPS
+            sheet.box(x, y, wide, high, GREEN if green else mixed(PAPER, ORANGE, shade))
         if step == 6:
             sheet.box(LEFT, TOP, 672, 132, PALE, line=1)
             sheet.write((LEFT, 232), "The row is broken in twelve lines to fit the screen.", size=20)
@@ -450,7 +457,7 @@ def _unit(story: Story, count: Number) -> None:
     """One unit of the first dense layer."""
     sheet = story.sheet("dense1", "A dense unit weighs all {:,} numbers", count)
     ledger = story.ways["dense1"]
-    top = _sum_lines(story, sheet, ledger, LEFT, TOP, 5, "number")
+    top = _sum_lines(story, sheet, ledger, LEFT, TOP, 5, "number", _longest(ledger, 5))
     norm, relu = story.cell("norm6"), story.cell("relu6")
     sheet.write((LEFT, top + 6), "after batch norm {:+.2f}, after ReLU {:+.2f}", norm, relu, size=22)
     units, limit = story.trace["relu6"].output, story.limit("relu6")
@@ -470,11 +477,13 @@ def votes(story: Story) -> None:
     trace = story.trace
     rival = trace.ranking[1] if trace.truth in (None, trace.prediction) else trace.truth
     sheet = story.sheet("dense2", "Every unit votes: the ten strongest for each answer")
+    ledgers = {digit: trace.ledger("dense2", digit) for digit in (trace.prediction, rival)}
+    longest = max(_longest(ledger, 10) for ledger in ledgers.values())
     for place, (digit, origin) in enumerate(((trace.prediction, ("prediction",)), (rival, ("rival",)))):
         left = LEFT + 352 * place
         colour = INK if trace.truth in (None, trace.prediction) else RED if place == 0 else INK
         sheet.write((left, TOP - 8), "for the {}", Number(digit, origin), size=22, bold=True, colour=colour)
-        _sum_lines(story, sheet, trace.ledger("dense2", digit), left, TOP + 20, 10, "unit", width=110)
+        _sum_lines(story, sheet, ledgers[digit], left, TOP + 20, 10, "unit", longest, width=110)
         story.film.add(sheet, 1400 + 600 * place)
         sheet = Sheet(sheet)
 
@@ -486,11 +495,12 @@ def softmax(story: Story) -> None:
     powers = logits.exp()
     sheet = story.sheet("dense2", "From ten scores to ten probabilities")
     lefts = LEFT, LEFT + 96, LEFT + 220, LEFT + 400
+    form = "{:,.3f}" if float(powers.sum()) < 1e6 else "{:.2e}"
     sheet.write((lefts[0], TOP - 6), "digit", size=20)
     rows = [TOP + 22 + 31 * digit for digit in range(10)]
     columns = (
         ("logit", lefts[1], logits, "{:+.2f}", "logit"),
-        ("e to the logit", lefts[2], powers, "{:,.3f}", "power"),
+        ("e to the logit", lefts[2], powers, form, "power"),
         ("divided by their sum", lefts[3], probabilities, "{:.2%}", "probability"),
     )
     for digit, top in enumerate(rows):
@@ -507,7 +517,7 @@ def softmax(story: Story) -> None:
                 sheet.box(left + 104, top + 3, 180 * float(values[digit]), 18, GREY if not winner else INK)
         if kind == "power":
             total = Number(float(powers.sum()), ("sum of powers",))
-            sheet.write((lefts[2], TOP + 336), "sum {:,.3f}", total, size=20)
+            sheet.write((lefts[2], TOP + 336), f"sum {form}", total, size=20)
         story.film.add(sheet, 700 if kind != "probability" else 1600)
 
 
@@ -597,18 +607,19 @@ def _signed_table(
     for index, number in enumerate(shown):
         middle = at[0] + (index % 3 + 0.5) * size, at[1] + (index // 3 + 0.5) * size
         light = abs(number.value) > 0.6 * limit
-        sheet.write(middle, "{:+.2f}", number, size=18, anchor="mm", colour=PAPER if light else INK)
+        sheet.write(middle, two_digits(limit), number, size=18, anchor="mm", colour=PAPER if light else INK)
 
 
 def _sum_of_maps(story: Story, conv: str, norm: str, relu: str, slow: bool, caption: str, *given: Number) -> None:
     """One cell as the sum over the maps below: the five that weigh most, window by window, and the others."""
     trace, ledger = story.trace, story.ways[conv]
     channel, row, column = ledger.cell
+    tracked = story.ways[trace.before(conv)].cell[0]
     top_five, others = ledger.largest(5)
     padded = F.pad(trace[conv].input, (1, 1, 1, 1))
     weights = trace[conv].layer.weight[channel].detach()
-    values_limit = max(float(padded[list(top_five.index), row : row + 3, column : column + 3].abs().max()), 1e-6)
-    weights_limit = float(weights[list(top_five.index)].abs().max())
+    values_limit = story.limit(trace.before(conv))
+    weights_limit = float(trace[conv].layer.weight.detach().abs().max())
     longest = max(abs(share) for share in [*top_five, others])
     sheet = story.sheet(conv, caption, *given)
     story.see(sheet, conv)
@@ -621,25 +632,32 @@ def _sum_of_maps(story: Story, conv: str, norm: str, relu: str, slow: bool, capt
         sheet.write((left, TOP - 8), name, size=18, colour=GREY)
     for place, (source, share) in enumerate(top_five.items()):
         top = TOP + 20 + 50 * place
-        sheet.write(
-            (LEFT, top + 22), "{}", Number(source, ("channel", conv, *ledger.cell, place)), size=20, anchor="lm"
-        )
+        name, ours = Number(source, ("channel", conv, *ledger.cell, place)), source == tracked
+        colour = GREEN if ours else INK
+        sheet.write((LEFT, top + 22), "{}", name, size=20, anchor="lm", colour=colour, bold=ours)
         sheet.signed((LEFT + 84, top), padded[source, row : row + 3, column : column + 3], 15, values_limit)
         sheet.box(LEFT + 84, top, 45, 45, PALE, line=1)
         sheet.write((LEFT + 152, top + 22), "×", size=24, anchor="mm")
         sheet.signed((LEFT + 182, top), weights[source], 15, weights_limit)
         sheet.box(LEFT + 182, top, 45, 45, PALE, line=1)
         sheet.write((LEFT + 256, top + 22), "=", size=24, anchor="mm")
-        _bar(sheet, LEFT + 396, top + 22, share / longest, 100)
+        _bar(sheet, LEFT + 396, top + 22, share, longest, 100)
         number = Number(share, ("channel sum", conv, *ledger.cell, source))
         sheet.write((LEFT + 616, top + 22), "{:+.2f}", number, size=20, anchor="rm")
         if slow:
             story.film.add(sheet, 280)
             sheet = Sheet(sheet)
+    sheet.write((24, 388), "windows: ±{:.2f}", Number(values_limit, ("limit", trace.before(conv))), size=18)
+    sheet.write((24, 412), "weights: ±{:.2f}", Number(weights_limit, ("largest weight", conv)), size=18)
     count = Number(len(ledger.channels) - 5, ("other channels", conv))
     rest = Number(others, ("other sums", conv, *ledger.cell, *top_five.index))
-    sheet.write((LEFT, TOP + 284), "the {} others together", count, size=20, anchor="lm")
-    _bar(sheet, LEFT + 396, TOP + 284, others / longest, 100)
+    if tracked in top_five.index:
+        sheet.write((LEFT, TOP + 284), "the {} others together", count, size=20, anchor="lm")
+    else:
+        ours = Number(tracked, ("tracked map", trace.before(conv)))
+        form = "the {} others, with ours, map {}"
+        sheet.write((LEFT, TOP + 284), form, count, ours, size=20, anchor="lm", colour=GREEN, bold=True)
+    _bar(sheet, LEFT + 396, TOP + 284, others, longest, 100)
     sheet.write((LEFT + 616, TOP + 284), "{:+.2f}", rest, size=20, anchor="rm")
     bias = Number(ledger.bias, ("bias", conv, channel))
     sheet.write((LEFT, TOP + 312), "bias", size=20, anchor="lm")
@@ -653,27 +671,38 @@ def _sum_of_maps(story: Story, conv: str, norm: str, relu: str, slow: bool, capt
 
 
 def _sum_lines(
-    story: Story, sheet: Sheet, ledger: Ledger, left: int, top: int, count: int, what: str, width: int = 150
+    story: Story,
+    sheet: Sheet,
+    ledger: Ledger,
+    left: int,
+    top: int,
+    count: int,
+    what: str,
+    longest: float,
+    width: int = 150,
 ) -> int:
     """The sum behind a dense unit, a line a term; returns the height below the last line."""
     largest, others = ledger.largest(count)
-    longest = max(abs(share) for share in [*largest, others])
     form = "{:+.2f}" if longest >= 0.1 else "{:+.4f}"
     middle, end = left + 116 + width // 2, left + 216 + width
-    tracked = next(iter(story.ways[ledger.name].cells[int(story.ways[ledger.name].products.argmax())].tolist()))
+    tracked = story.ways[story.trace.before(ledger.name)].cell[0]
     cell = ledger.cell
     for place, (source, share) in enumerate(largest.items()):
         y = top + 25 * place + 12
         colour = GREEN if source == tracked else INK
         name = Number(source, ("channel", ledger.name, *cell, place))
         sheet.write((left, y), f"{what} {{:,}}", name, size=18, anchor="lm", colour=colour, bold=colour == GREEN)
-        _bar(sheet, middle + 20, y, share / longest, width // 2)
+        _bar(sheet, middle + 20, y, share, longest, width // 2)
         number = Number(share, ("channel sum", ledger.name, *cell, source))
         sheet.write((end, y), form, number, size=18, anchor="rm", colour=colour)
     y = top + 25 * count + 12
     number = Number(len(ledger.channels) - count, ("other channels but", ledger.name, count))
-    sheet.write((left, y), "{:,} others", number, size=18, anchor="lm")
-    _bar(sheet, middle + 20, y, others / longest, width // 2)
+    if tracked in largest.index:
+        sheet.write((left, y), "{:,} others", number, size=18, anchor="lm")
+    else:
+        ours = Number(tracked, ("tracked map", story.trace.before(ledger.name)))
+        sheet.write((left, y), "{:,}, with our {:,}", number, ours, size=18, anchor="lm", colour=GREEN, bold=True)
+    _bar(sheet, middle + 20, y, others, longest, width // 2)
     rest = Number(others, ("other sums", ledger.name, *cell, *largest.index))
     sheet.write((end, y), form, rest, size=18, anchor="rm")
     sheet.write((left, y + 25), "bias", size=18, anchor="lm")
@@ -684,8 +713,14 @@ def _sum_lines(
     return y + 72
 
 
-def _bar(sheet: Sheet, zero: float, middle: float, share: float, length: int) -> None:
+def _longest(ledger: Ledger, count: int) -> float:
+    """The longest bar of a sum with so many lines."""
+    largest, others = ledger.largest(count)
+    return max(abs(share) for share in [*largest, others])
+
+
+def _bar(sheet: Sheet, zero: float, middle: float, share: float, longest: float, length: int) -> None:
     """A bar from `zero` to the right for a positive share, to the left for a negative one."""
-    reach = share * length
+    reach = length * share / (longest or 1)
     sheet.box(min(zero, zero + reach), middle - 7, abs(reach), 14, ORANGE if share > 0 else BLUE)
     sheet.box(zero, middle - 10, 1, 20, GREY)

@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def player(webp: bytes, label: str, scenes: list[tuple[int, str]]) -> str:
+def html(webp: bytes, label: str, scenes: list[tuple[int, str]]) -> str:
     """`webp`, animated and lossless, with a player around it, as HTML for a notebook's output or any page.
 
     label: what the film shows, for those who cannot see it
