@@ -107,6 +107,22 @@ def test_numbers_in_the_readme_are_the_measured_ones():
     assert [quote for quote in quotes if quote not in text] == []
 
 
+def test_numbers_about_the_benchmarks_are_the_measured_ones():
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    quotes = [f"| {what} | {ms:.1f} |" for what, ms in result("profile")["milliseconds_a_step"].items()]
+    for name, aim in {"99.0%": "0.035", "99.5%": "0.12"}.items():
+        reached = result("accuracy")["to"][name]
+        quotes += [
+            f"| {name} in {aim}",
+            f"{reached['accuracy']['mean']:.2%} in {reached['share_of_a_usual_epoch']:.3f} |",
+        ]
+    times = {name: ratio["median"] for name, ratio in result("loops")["times_as_fast_as_the_usual_loop"].items()}
+    quotes += [f"| {times['mnistlab, reference network at 28×28, with dropout']:.1f} times |"]
+    quotes += [f"| {times['mnistlab, TrainConfig.quick()']:.1f} times; {times['mnistlab, 24×24 crops']:.1f} times on"]
+    assert [quote for quote in quotes if quote not in text] == []
+    assert all((ROOT / "benchmarks" / target).exists() for target in re.findall(r"\]\(([^)]+)\)", text))
+
+
 def test_accuracy_was_measured_with_seeds_and_settings_as_they_are():
     quick = ml.TrainConfig.quick
     for name, config in {"99.0%": quick(epochs=0.11), "99.5%": quick(epochs=0.34), "99.7%": ml.TrainConfig()}.items():
