@@ -3,8 +3,7 @@
     python benchmarks/recipe.py quick      one change at a time around TrainConfig.quick(), three seeds each
     python benchmarks/recipe.py default    around TrainConfig(), two seeds each
     python benchmarks/recipe.py length     TrainConfig.quick() at other lengths, three seeds each
-    python benchmarks/recipe.py best       around eight epochs, one seed each, also judged on digits not MNIST's
-    python benchmarks/recipe.py long       twice as many epochs, two seeds each, judged likewise
+    python benchmarks/recipe.py best       around TrainConfig.best(), also judged on digits that are not MNIST's
 
 Results go to benchmarks/results/recipe_<name>.json, and an interrupted call goes on where it was. Every core trains
 a network of its own. Each call takes up to an hour on two cores, and is not part of `make bench`.
@@ -23,8 +22,7 @@ import mnistlab as ml
 quick, default, best = ml.TrainConfig.quick, ml.TrainConfig, ml.TrainConfig.best
 FULL = default().augment
 STRONG = ml.Augmentation(degrees=12, scale=0.12, shear=0.2, shift=1.5, elastic=1.0, stroke=0.3, ink=0.3)
-MIDDLE = ml.Augmentation(degrees=12, scale=0.12, shear=0.2, shift=1.5, elastic=0.5, stroke=0.15, ink=0.15)
-SEEDS = {"quick": range(3), "length": range(3), "default": range(2), "best": range(1), "long": range(2)}
+SEEDS = {"quick": range(3), "length": range(3), "default": range(2), "best": range(2)}
 CANDIDATES = {
     "quick": {
         "as it is": quick(),
@@ -52,15 +50,12 @@ CANDIDATES = {
         "twice Muon's rate": default(muon=0.6),
     },
     "best": {
-        "as it is": best(epochs=8),
-        "stronger augmentation": best(epochs=8, augment=STRONG),
-        "a third of Muon's rate": best(epochs=8, muon=0.1),
-        "dropout": best(epochs=8, dropout=True),
-    },
-    "long": {
-        "16 epochs": best(epochs=16),
-        "16 epochs, stronger augmentation": best(epochs=16, augment=STRONG),
-        "16 epochs, half as much stronger": best(epochs=16, augment=MIDDLE),
+        "as it is": best(),
+        "stronger augmentation": best(augment=STRONG),
+        "a third of Muon's rate": best(muon=0.1),
+        "dropout": best(dropout=True),
+        "twice as long": best(epochs=16),
+        "twice as long, stronger augmentation": best(epochs=16, augment=STRONG),
     },
 }
 
@@ -87,7 +82,7 @@ def judge(job: tuple[str, str, int]) -> tuple[dict, dict]:
     result = ml.evaluate(run.model, val)
     row = {"candidate": candidate, "seed": seed, "val_errors": result.errors, "val_loss": round(result.loss, 5)}
     others = [ml.load_digits(split, "offline") for split in ("train", "test")]
-    if name in ("best", "long"):
+    if name == "best":
         row["errors_on_scikit_learn"] = sum(ml.evaluate(run.model, other).errors for other in others)
     judged = {"judged_on": repr(val), "count": len(val), "count_scikit_learn": sum(map(len, others))}
     return row, {**judged, "hardware": run.hardware}

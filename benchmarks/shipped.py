@@ -9,6 +9,7 @@ one thread each can share the work: seeds 0 2 4 and 1 3 5, and at last without s
 because a run goes on only with the number of threads that it began with.
 """
 
+import os
 import statistics
 import sys
 from itertools import combinations
@@ -45,16 +46,15 @@ def main(only: list[int]) -> None:
         return
     others = [ml.load_digits(split, "offline") for split in ("train", "test")]
     models = ml.home() / "models"
-    runs = []
-    for seed in SEEDS:
-        run = trained(seed, train)
+    runs = [trained(seed, train) for seed in SEEDS]
+    torch.set_num_threads(os.cpu_count() or 1)
+    for seed, run in zip(SEEDS, runs, strict=True):
         run.metrics["test"] = ml.evaluate(run.model, test).card()
         run.metrics["other_handwriting"] = {
             "source": others[0].source,
             "errors": sum(ml.evaluate(run.model, other).errors for other in others),
             "count": sum(map(len, others)),
         }
-        runs.append(run)
         print(f"seed {seed}: {run.metrics['test']['errors']} errors", flush=True)
 
     errors = [run.metrics["test"]["errors"] for run in runs]

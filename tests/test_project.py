@@ -119,6 +119,10 @@ def test_numbers_about_the_benchmarks_are_the_measured_ones():
     times = {name: ratio["median"] for name, ratio in result("loops")["times_as_fast_as_the_usual_loop"].items()}
     quotes += [f"| {times['mnistlab, reference network at 28×28, with dropout']:.1f} times |"]
     quotes += [f"| {times['mnistlab, TrainConfig.quick()']:.1f} times; {times['mnistlab, 24×24 crops']:.1f} times on"]
+    single, longer = result("shipped")["single"], result("shipped_longer")["single"]
+    quotes += [f"| {single['mean']:.2%} |", f"{longer['mean']:.2%} ± {longer['std']:.2%}"]
+    quotes += [f"| {result('shipped')['teams_of_5_of_6']['mean']:.2%} |"]
+    assert len(result("shipped")["test_digits_that_all_get_wrong"]) == 11
     assert [quote for quote in quotes if quote not in text] == []
     assert all((ROOT / "benchmarks" / target).exists() for target in re.findall(r"\]\(([^)]+)\)", text))
 
