@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 import mnistlab as ml
-from mnistlab.player import player
+from mnistlab.player import html as player
 
 NOTEBOOKS = sorted((ml.home() / "notebooks").glob("[0-9]*.ipynb"))
 
