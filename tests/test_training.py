@@ -331,14 +331,16 @@ def test_resumed_after_an_exception(offline, tmp_path, monkeypatch, name, error,
 
 
 SCRIPT = """
+import signal
 import sys
 import torch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits that it is ignored
 import mnistlab as ml
 from mnistlab import training
 torch.set_num_threads(int(sys.argv[3]))
 training.SAVE_SECONDS = 0
 digits = ml.load_digits("train", "offline")
-config = getattr(ml.TrainConfig, sys.argv[4])(epochs=4, batch_size=32, seed=3, dropout=True)
+config = getattr(ml.TrainConfig, sys.argv[4])(epochs=2, batch_size=32, seed=3, dropout=True)
 run = ml.fit(ml.CNN(), digits, config=config, state=sys.argv[1], show_progress=False)
 run.save(sys.argv[2])
 """
@@ -350,7 +352,7 @@ def test_resumed_after_a_kill(offline, tmp_path, sent, name):
     """A real process, killed twice at random moments; then left to finish."""
     state, out = tmp_path / "run.state", tmp_path / "run.safetensors"
     command = [sys.executable, "-c", SCRIPT, state, out, str(torch.get_num_threads()), name]
-    steps, kills = 4 * (len(offline) // 32), 0
+    steps, kills = 2 * (len(offline) // 32), 0
     for _ in range(2):
         known = state.stat().st_mtime_ns if state.exists() else 0
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -362,7 +364,7 @@ def test_resumed_after_a_kill(offline, tmp_path, sent, name):
         assert 0 < torch.load(state, weights_only=True)["step"] <= steps  # whole, however the process ended
     assert kills
     subprocess.run(command, check=True)
-    unbroken = fit(offline, NAMED[name](epochs=4, batch_size=32, seed=3, dropout=True))
+    unbroken = fit(offline, NAMED[name](epochs=2, batch_size=32, seed=3, dropout=True))
     assert equal(ml.load(out).model, unbroken.model)
 
 
