@@ -692,7 +692,7 @@ def _sum_lines(
         colour = GREEN if source == tracked else INK
         name = Number(source, ("channel", ledger.name, *cell, place))
         sheet.write((left, y), f"{what} {{:,}}", name, size=18, anchor="lm", colour=colour, bold=colour == GREEN)
-        _bar(sheet, middle + 30, y, share, longest, width // 2)
+        _bar(sheet, middle + 30, y, share, longest, width // 2 - 8)
         number = Number(share, ("channel sum", ledger.name, *cell, source))
         sheet.write((end, y), form, number, size=18, anchor="rm", colour=colour)
     y = top + 25 * count + 12
@@ -701,7 +701,7 @@ def _sum_lines(
         sheet.write((left, y), "{:,} others", number, size=18, anchor="lm")
     else:
         sheet.write((left, y), "{:,} with ours", number, size=18, anchor="lm", colour=GREEN)
-    _bar(sheet, middle + 30, y, others, longest, width // 2)
+    _bar(sheet, middle + 30, y, others, longest, width // 2 - 8)
     rest = Number(others, ("other sums", ledger.name, *cell, *largest.index))
     sheet.write((end, y), form, rest, size=18, anchor="rm")
     sheet.write((left, y + 25), "bias", size=18, anchor="lm")
