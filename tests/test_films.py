@@ -374,7 +374,8 @@ def test_contact_sheet(confident):
     sheet = film.contact_sheet([0, 5, 9], columns=2, width=480)
     assert sheet.size == (960, 540)
     small = film.still(5).resize((478, 268), Image.Resampling.LANCZOS)
-    assert np.array_equal(np.asarray(sheet.crop((481, 1, 959, 269))), np.asarray(small))
+    far = np.abs(np.asarray(sheet.crop((481, 1, 959, 269))).astype(int) - np.asarray(small))
+    assert far.mean() < 3 and {colour for _, colour in sheet.getcolors()} <= set(PALETTE)
 
 
 def test_only_the_reference_network_has_a_storyboard(test_digits):

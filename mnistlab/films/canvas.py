@@ -198,7 +198,8 @@ class Film:
         for place, frame in enumerate(chosen):
             small = self.still(frame).resize((width - 2, height - 2), Image.Resampling.LANCZOS)
             sheet.paste(small, (place % columns * width + 1, place // columns * height + 1))
-        return sheet
+        # in the film's own colours: chosen anew, a rare blue would turn into another one
+        return sheet.quantize(palette=_palette(tuple(self.palette)), dither=Image.Dither.NONE).convert("RGB")
 
 
 class _Written(NamedTuple):
