@@ -13,6 +13,9 @@ from mnistlab.config import TrainConfig
 from mnistlab.data import DataError, Digits, load_digits, normalise
 from mnistlab.networks import CNN, Ensemble, folded, layer_table, output_size, receptive_field
 from mnistlab.paths import home
+from mnistlab.picture import PictureError, Preparation, prepare, to_mnist
+from mnistlab.prediction import Prediction, Predictor
+from mnistlab.predictions import Predictions
 from mnistlab.tracing import Ledger, Trace, activation_statistics, recording, silenced, top_digits, trace
 from mnistlab.training import Evaluation, TrainingError, evaluate, fit
 
@@ -25,6 +28,11 @@ __all__ = [
     "Ensemble",
     "Evaluation",
     "Ledger",
+    "PictureError",
+    "Prediction",
+    "Predictions",
+    "Predictor",
+    "Preparation",
     "Run",
     "Trace",
     "TrainConfig",
@@ -45,9 +53,11 @@ __all__ = [
     "normalise",
     "occlusion",
     "output_size",
+    "prepare",
     "receptive_field",
     "recording",
     "silenced",
+    "to_mnist",
     "top_digits",
     "trace",
 ]

@@ -1,11 +1,14 @@
-"""The command line: python -m mnistlab data | train | evaluate | animate."""
+"""The command line: python -m mnistlab data | train | evaluate | predict | animate."""
 
 import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 import mnistlab as ml
+from mnistlab.predictions import CLASSES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("checkpoint", type=Path, nargs="?", default=ml.home() / "models" / "cnn.safetensors")
     evaluate.add_argument("--split", choices=("train", "test"), default="test")
 
+    predict = subparsers.add_parser("predict", help="read pictures of digits: files, folders, patterns")
+    predict.add_argument("pictures", nargs="+", help="photographs, scans or drawings, one digit each")
+    predict.add_argument("--checkpoint", type=Path, default=ml.home() / "models" / "cnn.safetensors")
+    predict.add_argument("--csv", type=Path, help="also write the table as CSV")
+    predict.add_argument("--json", type=Path, help="also write the table as JSON")
+    predict.add_argument("--show-probabilities", action="store_true", help="all ten, and not only the largest")
+
     animate = subparsers.add_parser("animate", help="film one digit's way through the network")
     animate.add_argument("--digit", type=int, choices=range(10), default=7, help="the first test digit with this label")
     animate.add_argument("--index", type=int, help="or the test digit with this number")
@@ -35,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     animate.add_argument("--out", type=Path, default=Path("digit.gif"), help="a .gif or a .webp (default: digit.gif)")
 
     options = parser.parse_args(arguments)
-    commands = {"data": _data, "train": _train, "evaluate": _evaluate, "animate": _animate}
+    commands = {"data": _data, "train": _train, "evaluate": _evaluate, "predict": _predict, "animate": _animate}
     try:
         commands[options.command](options)
     except (ml.DataError, ml.CheckpointError, ml.TrainingError, OSError, ValueError) as error:
@@ -75,6 +85,20 @@ def _evaluate(options: argparse.Namespace) -> None:
     digits = ml.load_digits(options.split)
     result = ml.evaluate(ml.load(options.checkpoint).model, digits)
     print(f"{options.checkpoint}: {_said(result)} on {digits}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    predictions = ml.Predictor.load(options.checkpoint).predict(options.pictures)
+    table = predictions.table
+    columns = [c for c in table.columns if options.show_probabilities or c not in CLASSES]
+    for (_, row), chances in zip(table.iterrows(), predictions.probabilities, strict=True):
+        read = "" if pd.isna(row["prediction"]) else f"{row['prediction']} ({row['confidence']:.1%} sure)  "
+        print(f"{row['file']}: {read}{row['error'] or row['warning']}".rstrip())
+        if options.show_probabilities and read:
+            print("    " + "  ".join(f"{digit}: {chance:.1%}" for digit, chance in enumerate(chances)))
+    for path, write in ((options.csv, predictions.to_csv), (options.json, predictions.to_json)):
+        if path:
+            print(write(path, columns))
 
 
 def _animate(options: argparse.Namespace) -> None:

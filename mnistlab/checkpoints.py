@@ -18,7 +18,10 @@ import mnistlab
 from mnistlab import networks
 from mnistlab.augment import Augmentation
 from mnistlab.config import TrainConfig
+from mnistlab.data import Digits, normalise
 from mnistlab.paths import written_whole
+from mnistlab.predictions import Predictions
+from mnistlab.tracing import evaluating
 
 
 class CheckpointError(ValueError):
@@ -50,6 +53,21 @@ class Run:
             "torchvision": torchvision.__version__,
             "python": platform.python_version(),
         }
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before softmax, so that a confidence means what it says; 1 if unmeasured."""
+        return float(self.metrics.get("temperature", {}).get("value", 1.0))
+
+    def predict(self, digits: Digits, batch_size: int = 1000) -> Predictions:
+        """What the network says of every digit, its confidence calibrated by `temperature`."""
+        images = digits.images.cpu().split(batch_size)
+        with evaluating(self.model), torch.inference_mode():
+            channels_last = (normalise(batch).contiguous(memory_format=torch.channels_last) for batch in images)
+            logits = [self.model(batch) for batch in channels_last]
+        labels = None if digits.labels is None else digits.labels.cpu()
+        source = ", ".join(filter(None, (digits.source, digits.split_name)))
+        return Predictions.of(torch.cat(logits), labels, temperature=self.temperature, source=source)
 
     def save(self, path: str | Path) -> Path:
         """Write `path` (.safetensors) and its card (same name, .json), each whole; return `path`."""

@@ -1,0 +1,167 @@
+"""A picture, or a folder of them → which digit it is, how sure that is, and when it is better not to answer."""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mnistlab.checkpoints import Run, load
+from mnistlab.data import normalise
+from mnistlab.networks import folded
+from mnistlab.paths import home
+from mnistlab.picture import Picture, PictureError, Preparation, prepare, to_mnist
+from mnistlab.predictions import CLASSES, Predictions
+
+__all__ = ["Picture", "PictureError", "Prediction", "Predictor", "Preparation", "prepare", "to_mnist"]
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+DOUBT = 0.9  # a confidence below it is said aloud
+BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network says of one digit.
+
+    digit: 0…9, or None where no ink was found.  confidence: the largest probability.  margin: largest minus second.
+    probabilities: (10,).  image: (1, 28, 28) uint8, what the network was shown.
+    warning: why the answer should not be trusted, in plain words; empty where nothing speaks against it.
+    """
+
+    digit: int | None
+    confidence: float
+    margin: float
+    probabilities: Tensor
+    image: Tensor
+    warning: str = ""
+
+    def __str__(self) -> str:
+        said = "no digit" if self.digit is None else f"{self.digit} ({self.confidence:.1%} sure)"
+        return f"{said}. {self.warning}" if self.warning else said
+
+
+class Predictor:
+    """Reads pictures with a trained network.
+
+    run: its network is folded for speed and left as it was; its `temperature` makes confidences mean what they say.
+    """
+
+    def __init__(self, run: Run) -> None:
+        model = folded(run.model) if isinstance(run.model, nn.Sequential) else run.model.eval()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.temperature = run.temperature
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> "Predictor":
+        """With the checkpoint at `path`, or the network that comes with the repository."""
+        return cls(load(path or home() / "models" / "cnn.safetensors"))
+
+    def predict(self, picture: Picture | Iterable[str | Path]) -> Prediction | Predictions:
+        """The digit on a picture; or, for a folder, a pattern such as "scans/*.png" or a list of such names, all.
+
+        Of several digits on one picture the largest is taken, and a warning says so. Raises PictureError where a
+        single picture cannot be read; among many files, a bad one becomes a row that says why.
+        """
+        if isinstance(picture, str | Path):
+            files = _files(picture)
+            return self._single(prepare(picture)) if files is None else self._many(files)
+        if isinstance(picture, list | tuple):
+            if not picture:
+                raise PictureError("The list names no picture.")
+            return self._many([file for name in picture for file in _files(name) or [Path(name)]])
+        return self._single(prepare(picture))
+
+    def read(self, picture: Picture) -> list[Prediction]:
+        """Every digit on a picture, left to right; an empty list for blank paper."""
+        prepared = prepare(picture)
+        return self._predictions(prepared.digits) if len(prepared.digits) else []
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, 1, 28, 28) uint8 → (N, 10)."""
+        with torch.inference_mode():
+            batches = (normalise(batch).contiguous(memory_format=torch.channels_last) for batch in images.split(BATCH))
+            return torch.cat([self.model(batch) for batch in batches])
+
+    def _single(self, prepared: Preparation) -> Prediction:
+        count = len(prepared.digits)
+        if count == 0:
+            blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
+            return Prediction(None, 0.0, 0.0, torch.full((10,), 0.1), blank, _warning(0, 0.0))
+        return self._predictions(prepared.digits[prepared.subject][None], count)[0]
+
+    def _predictions(self, images: Tensor, count: int = 1) -> list[Prediction]:
+        table = Predictions.of(self.logits(images), temperature=self.temperature).table
+        return [
+            Prediction(
+                int(row["prediction"]),
+                float(row["confidence"]),
+                float(row["margin"]),
+                torch.tensor(row[CLASSES].to_numpy(float)),
+                image,
+                _warning(count, float(row["confidence"])),
+            )
+            for (_, row), image in zip(table.iterrows(), images, strict=True)
+        ]
+
+    def _many(self, files: list[Path]) -> Predictions:
+        batches = [files[first : first + BATCH] for first in range(0, len(files), BATCH)]
+        tables = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), unit="picture", disable=None) as bar:
+            coming = pool.map(_prepared, batches[0])
+            for batch, after in zip_longest(batches, batches[1:], fillvalue=[]):
+                prepared, coming = list(coming), pool.map(_prepared, after)  # the next are read while these are judged
+                tables.append(self._table(batch, prepared))
+                bar.update(len(batch))
+        return Predictions(pd.concat(tables, ignore_index=True), f"{len(files):,} pictures")
+
+    def _table(self, files: list[Path], prepared: list[Preparation | str]) -> pd.DataFrame:
+        blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
+        counts = [0 if isinstance(one, str) else len(one.digits) for one in prepared]
+        images = [one.digits[one.subject] if n else blank for one, n in zip(prepared, counts, strict=True)]
+        table = Predictions.of(self.logits(torch.stack(images)), temperature=self.temperature).table
+        table.insert(0, "file", [str(file) for file in files])
+        table["warning"] = [_warning(n, sure) for n, sure in zip(counts, table["confidence"], strict=True)]
+        table["error"] = [one if isinstance(one, str) else "" for one in prepared]
+        table.loc[[n == 0 for n in counts], ["prediction", "confidence", "margin", *CLASSES]] = pd.NA
+        table.loc[table["error"] != "", "warning"] = ""
+        return table
+
+
+def _warning(count: int, confidence: float) -> str:
+    if count == 0:
+        return "There is no ink to be seen on this picture."
+    if count > 1:
+        return f"There are {count} digits on this picture, and this is the largest; read() reads them one by one."
+    if confidence < DOUBT:
+        return f"It may be another digit, or none: the network is only {confidence:.0%} sure."
+    return ""
+
+
+def _files(name: str | Path) -> list[Path] | None:
+    """The pictures that a folder or a pattern names, in order of their names; None for a single file."""
+    path = Path(name)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        remedy = f"Put some there, named *{', *'.join(sorted(SUFFIXES))}."
+    elif set(str(name)) & set("*?[") and not path.exists():
+        files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+        remedy = "Change the pattern, or name a folder."
+    else:
+        return None
+    if not files:
+        raise PictureError(f"There is no picture in {name}. {remedy}")
+    return files
+
+
+def _prepared(file: Path) -> Preparation | str:
+    try:
+        return prepare(file)
+    except PictureError as error:
+        return str(error)

@@ -1,0 +1,101 @@
+"""What a network says of many digits: one row each, and the files that carry it on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mnistlab.paths import written_whole
+
+CLASSES = [f"p{digit}" for digit in range(10)]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One row a digit, in `table`.
+
+    Columns: prediction (0…9), confidence (the largest probability), margin (largest minus second largest), p0…p9,
+    the ten probabilities; where the truth is known, label and loss (−ln of the label's probability); for pictures,
+    file and warning, and error, which says why a file could not be read (its other columns are then empty).
+    source: what the digits are, in words that a figure's caption can carry.
+    """
+
+    table: pd.DataFrame
+    source: str = ""
+
+    @classmethod
+    def of(
+        cls, logits: Tensor, labels: Tensor | None = None, *, temperature: float = 1.0, source: str = ""
+    ) -> "Predictions":
+        """From (N, 10) logits: softmax of logits ÷ temperature."""
+        probabilities = (logits.double() / temperature).softmax(1)
+        (first, second), digits = probabilities.topk(2, 1)[0].unbind(1), probabilities.argmax(1)
+        table = pd.DataFrame({"prediction": pd.array(digits.numpy(), dtype="Int64")})
+        if labels is not None:
+            table.insert(0, "label", pd.array(labels.numpy(), dtype="Int64"))
+        table["confidence"], table["margin"] = first.numpy(), (first - second).numpy()
+        if labels is not None:
+            logs = (logits.double() / temperature).log_softmax(1)
+            table["loss"] = -logs[torch.arange(len(labels)), labels].numpy()
+        return cls(pd.concat([table, pd.DataFrame(probabilities.numpy(), columns=CLASSES)], axis=1), source)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, 10) float64; a row of nan where a file could not be read."""
+        return self.table[CLASSES].to_numpy(float)
+
+    def summary(self) -> pd.DataFrame:
+        """One row for each digit that was predicted, and one for all.
+
+        Columns: count, mean and least confidence; right (a share) where the truth is known; doubtful (how many
+        carry a warning) and unread (how many files could not be read) where the rows are pictures.
+        """
+        groups = {str(digit): rows for digit, rows in self.table.groupby("prediction")} | {"all": self.table}
+        rows = {}
+        for name, group in groups.items():
+            rows[name] = {
+                "count": len(group),
+                "mean confidence": group["confidence"].mean(),
+                "least confidence": group["confidence"].min(),
+            }
+            if "label" in group:
+                rows[name]["right"] = float((group["label"] == group["prediction"]).mean())
+            if "warning" in group:
+                rows[name]["doubtful"] = int((group["warning"] != "").sum())
+            if "error" in group:
+                rows[name]["unread"] = int((group["error"] != "").sum())
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def to_csv(self, path: str | Path, columns: Sequence[str] | None = None) -> Path:
+        """Write the table, or some of its columns, as CSV, whole or not at all; return `path`."""
+        with written_whole(path) as part:
+            self.table.to_csv(part, index=False, columns=columns, encoding="utf-8")
+        return Path(path)
+
+    def to_json(self, path: str | Path, columns: Sequence[str] | None = None) -> Path:
+        """Write the table, or some of its columns, as a JSON list of one object a row; return `path`."""
+        table = self.table if columns is None else self.table[list(columns)]
+        with written_whole(path) as part:
+            table.to_json(part, orient="records", indent=1, double_precision=6, force_ascii=False)
+        return Path(path)
+
+    def to_kaggle(self, path: str | Path, rows: int = 28_000) -> Path:
+        """Write Kaggle's submission.csv: ImageId (1, 2, 3, …) and Label, for the digits of its test.csv in order.
+
+        ValueError unless there are exactly `rows` predictions, each with a digit: Kaggle refuses any other file.
+        """
+        if len(self) != rows:
+            raise ValueError(f"Kaggle wants {rows:,} rows; here are {len(self):,}. Predict the digits of its test.csv.")
+        if unread := int(self.table["prediction"].isna().sum()):
+            raise ValueError(f"{unread:,} rows have no prediction; Kaggle wants a digit in each.")
+        table = pd.DataFrame({"ImageId": range(1, rows + 1), "Label": self.table["prediction"].astype(int)})
+        with written_whole(path) as part:
+            table.to_csv(part, index=False)
+        return Path(path)
