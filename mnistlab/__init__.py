@@ -5,12 +5,12 @@ Importing it does not import matplotlib; the figures live in `mnistlab.plots`.
 
 __version__ = "0.1.0"
 
-from mnistlab import films
+from mnistlab import analysis, corruptions, films
 from mnistlab.attribution import favourite, grad_cam, integrated_gradients, occlusion
 from mnistlab.augment import Augmentation, augment
 from mnistlab.checkpoints import CheckpointError, Run, load
 from mnistlab.config import TrainConfig
-from mnistlab.data import DataError, Digits, load_digits, normalise
+from mnistlab.data import DataError, Digits, load_digits, normalise, writers
 from mnistlab.networks import CNN, Ensemble, folded, layer_table, output_size, receptive_field
 from mnistlab.paths import home
 from mnistlab.picture import PictureError, Preparation, prepare, to_mnist
@@ -38,7 +38,9 @@ __all__ = [
     "TrainConfig",
     "TrainingError",
     "activation_statistics",
+    "analysis",
     "augment",
+    "corruptions",
     "evaluate",
     "favourite",
     "films",
@@ -60,4 +62,5 @@ __all__ = [
     "to_mnist",
     "top_digits",
     "trace",
+    "writers",
 ]

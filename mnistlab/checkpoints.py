@@ -19,6 +19,7 @@ from mnistlab import networks
 from mnistlab.augment import Augmentation
 from mnistlab.config import TrainConfig
 from mnistlab.data import Digits, normalise
+from mnistlab.memory import keep_freed_memory
 from mnistlab.paths import written_whole
 from mnistlab.predictions import Predictions
 from mnistlab.tracing import evaluating
@@ -61,6 +62,7 @@ class Run:
 
     def predict(self, digits: Digits, batch_size: int = 1000) -> Predictions:
         """What the network says of every digit, its confidence calibrated by `temperature`."""
+        keep_freed_memory()
         images = digits.images.cpu().split(batch_size)
         with evaluating(self.model), torch.inference_mode():
             channels_last = (normalise(batch).contiguous(memory_format=torch.channels_last) for batch in images)

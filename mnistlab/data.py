@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from sklearn.datasets import load_digits as sklearn_digits
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 from torchvision.datasets import MNIST
 
@@ -35,6 +36,10 @@ MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+WHOLE = {
+    "365dab9bac26085dc69f1022fe166e2f": "train",
+    "a9c5e64a683c5dd2f6a9bf7c61b53e6f": "test",
+}  # Digits.md5 of all of MNIST
 OFFLINE = "scikit-learn digits (offline stand-in, not MNIST)"
 PIXELS = [f"pixel{i}" for i in range(784)]
 
@@ -107,21 +112,28 @@ class Digits:
         labels = None if self.labels is None else self.labels.to(device)
         return replace(self, images=self.images.to(device), labels=labels)
 
-    def split(self, fraction: float = 0.15, seed: int = 0) -> tuple["Digits", "Digits"]:
-        """Part into (rest, `fraction` of it): every digit class keeps its share in both, at random by `seed`."""
+    def split(
+        self, fraction: float = 0.15, seed: int = 0, groups: ArrayLike | None = None
+    ) -> tuple["Digits", "Digits"]:
+        """Part into (rest, `fraction` of it): every digit class keeps its share in both, at random by `seed`.
+
+        groups: (N,) to whom each digit belongs, such as its writer. `fraction` of the groups is then set aside,
+        each with all its digits, so that none is in both parts; the classes keep their shares about.
+        """
         if self.labels is None:
             raise DataError("These digits have no labels, so they cannot be split by class.")
         if not 0 < fraction < 1:
             raise DataError(f"The part to set aside must lie between 0 and 1, not {fraction}.")
+        labels, numbers = self.labels.cpu().numpy(), np.arange(len(self))
         try:
-            rest, aside = train_test_split(
-                np.arange(len(self)),
-                test_size=fraction,
-                random_state=seed,
-                stratify=self.labels.cpu().numpy(),
-            )
+            if groups is None:
+                rest, aside = train_test_split(numbers, test_size=fraction, random_state=seed, stratify=labels)
+            else:
+                shuffle = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
+                rest, aside = next(shuffle.split(numbers, groups=groups))
         except ValueError as error:
-            raise DataError(f"{len(self)} digits are too few to set {fraction:.0%} of every class aside.") from error
+            what = "every class" if groups is None else "these groups"
+            raise DataError(f"{len(self)} digits are too few to set {fraction:.0%} of {what} aside.") from error
         device = self.images.device
         train, val = (
             replace(
@@ -215,6 +227,31 @@ def load_digits(split: str = "train", source: str | Path = "auto") -> Digits:
         return _from_folder(Path(source).expanduser(), split)
     except PermissionError as error:
         raise DataError(f"No permission to read {error.filename}. Allow it, or choose another folder.") from error
+
+
+def writers(digits: Digits) -> pd.DataFrame | None:
+    """Who wrote each digit, one row a digit: the number of its `writer`, and the `group`, "students" or "employees".
+
+    It is known for the whole of MNIST's training set and of its test set, from QMNIST's label files
+    (qmnist-train-labels-idx2-int.gz and qmnist-test-…) in QMNIST/raw beside MNIST/raw, where torchvision's QMNIST
+    puts them, or in a folder qmnist one level higher. None where there are none, and for all other digits.
+    Raises DataError for a file that is damaged or belongs to other digits.  Source: Yadav & Bottou, 2019.
+    """
+    split = WHOLE.get(digits.md5)
+    if split is None:
+        return None
+    root = home() / Path(os.environ.get("MNISTLAB_DATA") or "data").expanduser()
+    name = f"qmnist-{split}-labels-idx2-int"
+    file = _idx_file(root / "QMNIST" / "raw", name) or _idx_file(root.parent / "qmnist", name)
+    if file is None:
+        return None
+    # After a header of 12 bytes, eight numbers a digit: label, series of forms, writer, … What is missing becomes −1.
+    size = 8 * 4 * len(digits)  # QMNIST's test set goes on where MNIST's ends
+    rows = np.frombuffer(_idx_bytes(file)[12 : 12 + size].ljust(size, b"\xff"), ">i4").reshape(-1, 8)
+    if not np.array_equal(rows[:, 0], digits.labels.cpu().numpy()):
+        raise DataError(f"{file} is damaged, or not QMNIST's: its labels are not MNIST's. Fetch it again.")
+    groups = np.where(rows[:, 1] == 4, "students", "employees")
+    return pd.DataFrame({"writer": rows[:, 2].astype(int), "group": groups})
 
 
 def _found_or_downloaded(split: str) -> Digits:

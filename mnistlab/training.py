@@ -1,13 +1,10 @@
 """The training loop, for a CPU, a GPU or Apple silicon, and the measure of what it taught."""
 
-import ctypes
 import math
-import sys
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
 from hashlib import md5
 from itertools import islice
 from pathlib import Path
@@ -23,6 +20,7 @@ from mnistlab.augment import augment
 from mnistlab.checkpoints import Run
 from mnistlab.config import TrainConfig
 from mnistlab.data import Digits, normalise
+from mnistlab.memory import keep_freed_memory
 from mnistlab.paths import written_whole
 from mnistlab.progress import progress
 from mnistlab.tracing import evaluating
@@ -102,7 +100,7 @@ def fit(
     autocast = _autocast(config.precision, device)
     data = {"source": train.source, "split": train.split_name, "count": len(train), "md5": train.md5}
     train, val = train.to(device), val.to(device) if val is not None else None
-    _keep_freed_memory()
+    keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
     optimizers = _optimizers(model, config)
     peaks = [optimizer.defaults["lr"] for optimizer in optimizers]
@@ -186,22 +184,6 @@ def _train_mode(model: nn.Module, config: TrainConfig) -> None:
                 layer.eval()
 
 
-@cache
-def _keep_freed_memory() -> None:
-    """Have glibc keep what one step frees for the next, instead of handing it to the kernel and asking anew.
-
-    A step's activations come and go in blocks of megabytes, which glibc by default returns at once; the kernel
-    then has to give and clear thousands of pages a step, a sixth of all the time on some machines. From the first
-    call on, the process keeps the memory of its largest step until it ends.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt:
-            mmap_threshold, trim_threshold = -3, -1  # from malloc.h
-            if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):  # older glibc allows no more
-                mallopt(trim_threshold, 2**31 - 1)
-
-
 class _Muon(torch.optim.Muon):
     """PyTorch's Muon, which takes matrices only, on convolutions too: one row for each of their filters."""
 
@@ -271,7 +253,7 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precis
         raise TrainingError("Digits without labels cannot be scored; take a split that has them.")
     if len(digits) == 0:
         raise TrainingError("There are no digits to score.")
-    _keep_freed_memory()
+    keep_freed_memory()
     device = next(model.parameters()).device
     errors, loss = torch.zeros((), device=device), torch.zeros((), device=device)
     with evaluating(model), torch.inference_mode(), _autocast(precision, device):

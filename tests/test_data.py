@@ -15,7 +15,7 @@ from scipy import ndimage
 
 import mnistlab as ml
 from mnistlab import data
-from mnistlab.data import DataError, centre_in_box, centre_of_mass
+from mnistlab.data import DataError, centre_in_box, centre_of_mass, writers
 
 COUNT = 12
 
@@ -496,3 +496,67 @@ def test_centre_in_box_forgets_the_place(top, left, height, width):
 def test_centre_in_box_of_nothing():
     assert centre_in_box(torch.zeros(5, 7)).sum() == 0
     assert centre_in_box(torch.full((5, 5), 0.3)).sum() == 0  # fainter than one grey level
+
+
+@pytest.fixture
+def qmnist(test_digits, tmp_path, monkeypatch) -> Path:
+    """A label file like QMNIST's for the real test digits: each of ten writers wrote every tenth, the eleventh the rest."""
+    if not test_digits.is_mnist:
+        pytest.skip("QMNIST's labels belong to MNIST")
+    labels = torch.cat([test_digits.labels, torch.arange(500) % 10])
+    rows = torch.zeros(10_500, 8, dtype=torch.int32)
+    rows[:, 0], rows[:, 2] = labels, torch.arange(10_500) % 10 + 1
+    rows[:5000, 1] = 4
+    rows[10_000:, 2] = 11
+    file = tmp_path / "qmnist" / "qmnist-test-labels-idx2-int.gz"
+    file.parent.mkdir()
+    file.write_bytes(gzip.compress(np.array([3074, 10_500, 8], ">i4").tobytes() + rows.numpy().astype(">i4").tobytes()))
+    monkeypatch.setenv("MNISTLAB_DATA", str(tmp_path / "mnist"))
+    return file
+
+
+def test_writers_are_those_of_qmnists_first_rows(test_digits, qmnist):
+    table = writers(test_digits)
+    assert table["writer"].to_list() == [n % 10 + 1 for n in range(10_000)]
+    assert (table["group"] == np.repeat(["students", "employees"], 5000)).all()
+    torchvisions = qmnist.parents[1] / "mnist" / "QMNIST" / "raw" / qmnist.stem
+    torchvisions.parent.mkdir(parents=True)
+    torchvisions.write_bytes(gzip.decompress(qmnist.read_bytes()))
+    qmnist.unlink()
+    assert writers(test_digits).equals(table)
+
+
+def test_writers_are_known_of_whole_mnist_only(test_digits, qmnist):
+    assert writers(test_digits[:5000]) is None
+    assert writers(test_digits[torch.arange(9999, -1, -1)]) is None
+    qmnist.unlink()
+    assert writers(test_digits) is None
+
+
+def test_writers_of_a_damaged_file_are_refused(test_digits, qmnist):
+    whole = gzip.decompress(qmnist.read_bytes())
+    for damaged in (whole[:-250_000], whole[:12] + whole[44:], b""):
+        qmnist.write_bytes(gzip.compress(damaged))
+        with pytest.raises(DataError, match="its labels are not MNIST's"):
+            writers(test_digits)
+    qmnist.write_bytes(qmnist.read_bytes()[:-5])
+    with pytest.raises(DataError, match="truncated"):
+        writers(test_digits)
+
+
+def test_offline_digits_have_no_known_writers(offline):
+    assert writers(offline) is None
+
+
+def test_split_by_group_keeps_each_on_one_side():
+    images = torch.zeros(700, 1, 28, 28, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(700) // 7  # the group, written into the picture
+    digits = ml.Digits(images, torch.arange(700) % 10, "numbered", "train")
+    rest, aside = digits.split(0.2, seed=1, groups=np.arange(700) // 7)
+    ours, theirs = (set(part.images[:, 0, 0, 0].tolist()) for part in (rest, aside))
+    assert len(theirs) == 20 and ours | theirs == set(range(100)) and not ours & theirs
+    assert len(aside) == 140 and len(rest) == 560 and aside.split_name == "20% of train"
+    assert torch.equal(digits.split(0.2, 1, np.arange(700) // 7)[1].images, aside.images)
+    assert not torch.equal(digits.split(0.2, 2, np.arange(700) // 7)[1].images, aside.images)
+    with pytest.raises(DataError, match="these groups"):
+        digits.split(0.2, groups=[1] * 700)
