@@ -2,22 +2,29 @@
 
     python benchmarks/handwriting.py [count] [--kinds KIND …] [--contact sheet.png]
 
+It also puts MNIST's own test digits through `to_mnist`, as they are and enlarged, and times a folder of 10,000 pictures
+beside a plain loop over its files.
+
 For each kind of pictures.py, `count` MNIST test digits and as many of our own strokes become pictures; each is brought
-to 28×28 by `to_mnist` and by two plain methods, and read by the network that comes with the repository. "The ink
+to 28×28 by `to_mnist` and by two plain methods, and read by the network behind `Predictor`. "The ink
 itself" reads the glyph before it became a picture: nothing can be expected to do better. Results go to
 benchmarks/results/handwriting.json, where all kinds were asked for. With --contact, a sheet of pictures is saved
 instead, for looking. A count of 200 takes a quarter of an hour on two cores.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from contest import contest
 from glyphs import FORMS, Array, Glyph, Rng, enlarged, written
 from measuring import machine, mnist, write
 from pictures import KINDS, MAKERS, Picture, make
@@ -74,6 +81,91 @@ def _otsu(grey: Array) -> int:
     return int(np.argmax(below * above * apart**2))
 
 
+# MNIST's own digits, and a folder of them
+
+
+def round_trip() -> dict:
+    """How near MNIST's test digits come back, in grey levels a pixel, and how many are then read wrongly."""
+    test = mnist("test")
+    rng = np.random.default_rng(0)
+
+    def apart(back: torch.Tensor, images: torch.Tensor) -> float:
+        return float((back.float() - images.float()).abs().mean())
+
+    def on_canvas(image: Array) -> Image.Image:
+        digit = Image.fromarray(image)
+        digit = digit.crop(digit.getbbox())
+        scale = rng.uniform(100, 270) / max(digit.size)
+        digit = digit.resize([round(n * scale) for n in digit.size], Image.Resampling.BICUBIC)
+        canvas = Image.new("L", (280, 280))
+        canvas.paste(digit, (int(rng.integers(281 - digit.width)), int(rng.integers(281 - digit.height))))
+        return canvas
+
+    black_on_white = torch.stack([to_mnist(255 - image) for image in test.images])
+    as_they_are = torch.stack([to_mnist(image) for image in test.images])
+    some = test[::5]
+    enlarged_back = torch.stack([to_mnist(on_canvas(image)) for image in some.images[:, 0].numpy()])
+    ways = {
+        "not prepared": (test.images, test),
+        "as they are": (as_they_are, test),
+        "black on white": (black_on_white, test),
+        "enlarged on a canvas of 280": (enlarged_back, some),
+        "the same, not prepared": (some.images, some),
+    }
+    predictor = ml.Predictor.load()
+    return {
+        name: {
+            "grey_levels": apart(back, digits.images),
+            "errors": int((predictor.logits(back).argmax(1) != digits.labels).sum()),
+            "count": len(digits),
+        }
+        for name, (back, digits) in ways.items()
+    }
+
+
+def plain_loop() -> Callable[[str], list[int]]:
+    """What most repositories do: one file after the other, opened, resized, to a tensor, through the network."""
+    model = ml.load(ml.home() / "models" / "reader.safetensors").model.eval()
+
+    def read(folder: str) -> list[int]:
+        digits = []
+        for file in sorted(Path(folder).iterdir()):
+            image = Image.open(file).convert("L").resize((28, 28))
+            tensor = ml.normalise(torch.from_numpy(np.array(image))[None, None])
+            with torch.no_grad():
+                digits.append(int(model(tensor).argmax()))
+        return digits
+
+    return read
+
+
+def our_predictor() -> Callable[[str], list[int]]:
+    predictor = ml.Predictor.load()
+    return lambda folder: predictor.predict(folder).table["prediction"].tolist()
+
+
+def folder(count: int = 10_000, turns: int = 3) -> dict:
+    """Files read a second, of `count` MNIST test digits saved as PNG: a plain loop and `Predictor`, in alternation."""
+    test = mnist("test")
+    seconds: dict[str, list[float]] = {"plain loop": [], "Predictor": []}
+    with TemporaryDirectory() as place, contest(**{"plain loop": plain_loop, "Predictor": our_predictor}) as sides:
+        for number, image in enumerate(test.images[:count, 0].numpy()):
+            Image.fromarray(image).save(Path(place) / f"{number:05}.png")
+        for _ in range(turns):
+            answers = {}
+            for name, side in sides.items():
+                taken, answers[name] = side.call(place)
+                seconds[name].append(taken)
+            same = float(np.mean(np.array(answers["plain loop"]) == np.array(answers["Predictor"])))
+    a_second = {name: round(count / median(taken)) for name, taken in seconds.items()}
+    return {
+        "count": count,
+        "files_a_second": a_second,
+        "ratio": round(median(a / b for a, b in zip(*seconds.values(), strict=True)), 2),
+        "same_answer": same,
+    }
+
+
 # Digits that become pictures
 
 
@@ -110,7 +202,7 @@ def prepared(kind: str, source: str, count: int) -> dict:
 
 def measured(kinds: list[str], count: int) -> dict:
     """kind → source → method → share of digits read rightly; and what to_mnist refused and how long it took."""
-    model = ml.load(ml.home() / "models" / "cnn.safetensors").model
+    model = ml.load(ml.home() / "models" / "reader.safetensors").model
     tasks = [(kind, source, count) for kind in kinds for source in SOURCES]
     right: dict[str, dict] = {kind: {} for kind in kinds}
     refused, seconds = 0, []
@@ -167,6 +259,8 @@ def main() -> None:
     print(table(result["right"]))
     print(f"to_mnist: {result['milliseconds_a_picture']:.0f} ms a picture, {result['refused']} refused")
     if asked.kinds == list(MAKERS):
+        result |= {"round_trip": round_trip(), "folder": folder()}
+        print(json.dumps({name: result[name] for name in ("round_trip", "folder")}, indent=1))
         write("handwriting", {"machine": machine(), **result})
 
 

@@ -23,7 +23,7 @@ from mnistlab import analysis
 from mnistlab.familiarity import Familiarity
 
 COUNT = 4000
-SEEN, UNSEEN = slice(0, None, 2), slice(1, None, 2)  # of the forms of each digit, in the trial
+SEEN, UNSEEN = slice(1, None, 2), slice(0, None, 2)  # of the forms of each digit, in the trial
 READER = ml.home() / "models" / "reader.safetensors"
 CHOSEN = (
     "the recipe of models/cnn.safetensors; 4,000 written digits and temperature chosen on a 15% validation split "

@@ -175,7 +175,8 @@ def _differences(pixels: np.ndarray) -> np.ndarray:
     if beside.any() and not shadow:  # a table beside the sheet, or an empty corner in the dark
         pixels = np.where(beside[..., None], paper, pixels)
         marked, away = _marked(pixels, paper, darker)
-    if shadow or np.percentile(np.abs(away[~marked]), 95) > 0.3 * np.median(away[marked]):
+    uneven = marked.any() and np.percentile(np.abs(away[~marked]), 95) > 0.3 * np.median(away[marked])
+    if shadow or uneven:
         how = cv2.MORPH_CLOSE if darker else cv2.MORPH_OPEN
         flat = cv2.medianBlur((pixels - paper + 128).clip(0, 255).astype(np.uint8), 5).astype(np.float32)
         paper = paper + cv2.GaussianBlur(_filled(flat, how, 0.25), (0, 0), 0.02 * size) - 128
@@ -542,6 +543,6 @@ def _on_paper(image: Image.Image) -> np.ndarray:
         if 0 < share < 1:
             mean = float((colour * opaque).sum() / opaque.sum() / 3)
             lonely = 255.0 if mean < 140 else 0.0  # a drawing on nothing: the opposite of its ink
-            paper = lonely if share < 0.5 else np.median(colour[opaque[..., 0] > 0.5], 0)
+            paper = lonely if share < 0.5 else np.median(colour[opaque[..., 0] >= 0.5], 0)
             return colour * opaque + paper * (1 - opaque)
     return np.asarray(image.convert("RGB"), np.float32)

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from mnistlab.checkpoints import Run, load
 from mnistlab.data import normalise
+from mnistlab.familiarity import Familiarity
+from mnistlab.memory import keep_freed_memory
 from mnistlab.networks import folded
 from mnistlab.paths import home
 from mnistlab.picture import Picture, PictureError, Preparation, prepare, to_mnist
@@ -51,17 +53,22 @@ class Predictor:
     """Reads pictures with a trained network.
 
     run: its network is folded for speed and left as it was; its `temperature` makes confidences mean what they say.
+    familiar: what the network's last features look like for digits; all else is then warned of.
     """
 
-    def __init__(self, run: Run) -> None:
-        model = folded(run.model) if isinstance(run.model, nn.Sequential) else run.model.eval()
-        self.model = model.to(memory_format=torch.channels_last)
-        self.temperature = run.temperature
+    def __init__(self, run: Run, familiar: Familiarity | None = None) -> None:
+        keep_freed_memory()
+        layers = folded(run.model) if isinstance(run.model, nn.Sequential) else nn.Sequential(run.model, nn.Identity())
+        layers = layers.eval().to(memory_format=torch.channels_last)
+        self.features, self.last = layers[:-1], layers[-1]
+        self.temperature, self.familiar = run.temperature, familiar
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Predictor":
-        """With the checkpoint at `path`, or the network that comes with the repository."""
-        return cls(load(path or home() / "models" / "cnn.safetensors"))
+        """With the checkpoint at `path`, or models/reader.safetensors, which learned from more hands than MNIST's."""
+        path = Path(path or home() / "models" / "reader.safetensors")
+        beside = path.with_suffix(".familiar.safetensors")
+        return cls(load(path), Familiarity.load(beside) if beside.is_file() else None)
 
     def predict(self, picture: Picture | Iterable[str | Path]) -> Prediction | Predictions:
         """The digit on a picture; or, for a folder, a pattern such as "scans/*.png" or a list of such names, all.
@@ -85,19 +92,27 @@ class Predictor:
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, 1, 28, 28) uint8 → (N, 10)."""
+        return self._judged(images)[0]
+
+    def _judged(self, images: Tensor) -> tuple[Tensor, list[bool]]:
+        """Logits (N, 10), and of each image whether it looks unlike the digits that the network knows."""
         with torch.inference_mode():
             batches = (normalise(batch).contiguous(memory_format=torch.channels_last) for batch in images.split(BATCH))
-            return torch.cat([self.model(batch) for batch in batches])
+            features = torch.cat([self.features(batch) for batch in batches])
+            if self.familiar is None:
+                return self.last(features), [False] * len(images)
+            return self.last(features), (self.familiar.distance(features) > self.familiar.limit).tolist()
 
     def _single(self, prepared: Preparation) -> Prediction:
         count = len(prepared.digits)
         if count == 0:
             blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
-            return Prediction(None, 0.0, 0.0, torch.full((10,), 0.1), blank, _warning(0, 0.0))
+            return Prediction(None, 0.0, 0.0, torch.full((10,), 0.1), blank, _warning(0, False, 0.0))
         return self._predictions(prepared.digits[prepared.subject][None], count)[0]
 
     def _predictions(self, images: Tensor, count: int = 1) -> list[Prediction]:
-        table = Predictions.of(self.logits(images), temperature=self.temperature).table
+        logits, strange = self._judged(images)
+        table = Predictions.of(logits, temperature=self.temperature).table
         return [
             Prediction(
                 int(row["prediction"]),
@@ -105,9 +120,9 @@ class Predictor:
                 float(row["margin"]),
                 torch.tensor(row[CLASSES].to_numpy(float)),
                 image,
-                _warning(count, float(row["confidence"])),
+                _warning(count, odd, float(row["confidence"])),
             )
-            for (_, row), image in zip(table.iterrows(), images, strict=True)
+            for (_, row), image, odd in zip(table.iterrows(), images, strange, strict=True)
         ]
 
     def _many(self, files: list[Path]) -> Predictions:
@@ -125,20 +140,23 @@ class Predictor:
         blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
         counts = [0 if isinstance(one, str) else len(one.digits) for one in prepared]
         images = [one.digits[one.subject] if n else blank for one, n in zip(prepared, counts, strict=True)]
-        table = Predictions.of(self.logits(torch.stack(images)), temperature=self.temperature).table
+        logits, strange = self._judged(torch.stack(images))
+        table = Predictions.of(logits, temperature=self.temperature).table
         table.insert(0, "file", [str(file) for file in files])
-        table["warning"] = [_warning(n, sure) for n, sure in zip(counts, table["confidence"], strict=True)]
+        table["warning"] = [_warning(*said) for said in zip(counts, strange, table["confidence"], strict=True)]
         table["error"] = [one if isinstance(one, str) else "" for one in prepared]
         table.loc[[n == 0 for n in counts], ["prediction", "confidence", "margin", *CLASSES]] = pd.NA
         table.loc[table["error"] != "", "warning"] = ""
         return table
 
 
-def _warning(count: int, confidence: float) -> str:
+def _warning(count: int, strange: bool, confidence: float) -> str:
     if count == 0:
         return "There is no ink to be seen on this picture."
     if count > 1:
         return f"There are {count} digits on this picture, and this is the largest; read() reads them one by one."
+    if strange:
+        return "This looks unlike the digits that the network has learned; it may be none."
     if confidence < DOUBT:
         return f"It may be another digit, or none: the network is only {confidence:.0%} sure."
     return ""

@@ -66,7 +66,7 @@ def test_every_way_to_name_a_picture_gives_the_same(predictor, tmp_path):
 
 def test_ready_digits_are_read_as_the_network_reads_them(predictor, test_digits):
     digits = test_digits[:100]
-    run = ml.load(ml.home() / "models" / "cnn.safetensors")
+    run = ml.load(ml.home() / "models" / "reader.safetensors")
     with torch.inference_mode():
         expected = run.model(ml.normalise(digits.images))
     assert torch.allclose(predictor.logits(digits.images), expected, atol=1e-3)
