@@ -119,8 +119,16 @@ def _along_border(mask: np.ndarray) -> np.ndarray:
 
 
 def _without_edges(mask: np.ndarray) -> np.ndarray:
-    """The mask without what lies along the border, unless nothing would be left but specks."""
-    inner = mask & ~_along_border(mask)
+    """The mask without what lies along the border and is no stroke, unless nothing would be left but specks."""
+    size = min(mask.shape)
+    along = _along_border(mask).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(along, connectivity=8)
+    thick = cv2.erode(along, _disc(0.2 * size), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    short, long = np.sort(stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], 1).T
+    edge = short < np.where(long > 0.8 * size, 0.2, 0.1) * size
+    edge[np.unique(labels[thick])] = True
+    edge[0] = False  # a digit that the border cuts is neither thick nor thin
+    inner = mask & ~edge[labels]
     stats = cv2.connectedComponentsWithStats(inner.astype(np.uint8), connectivity=8)[2]
     return inner if (stats[1:, cv2.CC_STAT_AREA] > 0.003 * mask.size).any() else mask
 
@@ -360,7 +368,8 @@ def _touches(stats: np.ndarray, shape: tuple[int, ...]) -> bool:
 
 def _one_digit(one: np.ndarray, other: np.ndarray, gap: float) -> bool:
     """Whether two parts, `gap` pixels apart, are strokes of one digit: a 5 and its hat, the two bars of a 4."""
-    size = max(one[2], one[3], other[2], other[3])
+    size = min(max(one[2:4]), max(other[2:4])) * 1.5
+    size = min(size, max(*one[2:4], *other[2:4]))
     left, right = max(one[0], other[0]), min(one[0] + one[2], other[0] + other[2])
     above_each_other = right - left > 0.3 * min(one[2], other[2])
     if gap <= 0.05 * size:

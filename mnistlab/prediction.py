@@ -153,13 +153,16 @@ class Predictor:
 def _warning(count: int, strange: bool, confidence: float) -> str:
     if count == 0:
         return "There is no ink to be seen on this picture."
-    if count > 1:
-        return f"There are {count} digits on this picture, and this is the largest; read() reads them one by one."
+    said = []
     if strange:
-        return "This looks unlike the digits that the network has learned; it may be none."
-    if confidence < DOUBT:
-        return f"It may be another digit, or none: the network is only {confidence:.0%} sure."
-    return ""
+        said.append("This looks unlike the digits that the network has learned; it may be none.")
+    elif confidence < DOUBT:
+        said.append(f"It may be another digit, or none: the network is only {confidence:.0%} sure.")
+    if count > 1:
+        said.append(
+            f"There are {count} things like digits here, and this is the largest; read() reads them one by one."
+        )
+    return " ".join(said)
 
 
 def _files(name: str | Path) -> list[Path] | None:

@@ -105,7 +105,7 @@ def test_blank_paper_and_several_digits_are_said(predictor):
     row = Image.new("L", (500, 200), 255)
     for place, digit in enumerate("415"):
         row.paste(written(digit, 160), (10 + 160 * place, 20))
-    assert "3 digits" in predictor.predict(row).warning
+    assert "3 things like digits" in predictor.predict(row).warning
     assert [p.digit for p in predictor.read(row)] == [4, 1, 5]
     assert predictor.read(Image.new("L", (80, 80), 255)) == []
 

@@ -141,8 +141,9 @@ def test_the_readmes_first_page_of_use_runs_as_written(tmp_path, monkeypatch):
     snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S).group(1)
     monkeypatch.setenv("MNISTLAB_DATA", "offline")
     (tmp_path / "models").mkdir()
-    for name in ("cnn.safetensors", "cnn.json"):
-        (tmp_path / "models" / name).symlink_to(ROOT / "models" / name)
+    for file in (ROOT / "models").glob("*.*"):
+        (tmp_path / "models" / file.name).symlink_to(file)
+    (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
     space: dict = {}
     exec(snippet, space)
