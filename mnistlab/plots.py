@@ -17,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 
@@ -624,4 +624,273 @@ def errors_without(errors: Sequence[int], whole: int, count: int, title: str, so
     axes.set(xlim=(-1, len(values)), ylim=(0, 1.35 * max(values.max(), whole, 1)), xticks=[])
     axes.legend(frameon=False, fontsize=11, loc="upper left")
     sns.despine(figure)
+    return figure
+
+
+def confusion(table: pd.DataFrame, title: str, source: str = "") -> Figure:
+    """(10, 10) counts, a row for each label, a column for each prediction: mistakes orange, what was right on grey."""
+    counts = table.to_numpy()
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    figure = _figure(7.4, 6.6, title, source)
+    axes = figure.subplots()
+    _picture(axes, wrong, signed=True)
+    for (row, column), count in np.ndenumerate(counts):
+        if row == column:
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color="#e4e4e4", lw=0))
+        if count:
+            dark = count > 0.7 * wrong.max() and row != column
+            axes.text(
+                column, row, f"{count:,}", ha="center", va="center", fontsize=11, color="white" if dark else "black"
+            )
+    axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="read as", ylabel="label")
+    axes.xaxis.label.set_size(12)
+    axes.yaxis.label.set_size(12)
+    axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#dddddd", lw=0.6)
+    axes.tick_params(which="both", length=0, labelsize=12)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def margins(margin: np.ndarray, right: np.ndarray, title: str, source: str = "") -> Figure:
+    """How many digits have which margin, 0…1, on a logarithmic axis: those read rightly, and those read wrong."""
+    figure = _figure(9, 3.8, title, source)
+    axes = figure.subplots()
+    edges = np.linspace(0, 1, 26)
+    for mask, name, colour, width in ((right, "read rightly", BLUE, 0.9), (~right, "read wrong", ORANGE, 0.4)):
+        axes.hist(margin[mask], edges, color=colour, rwidth=width, label=f"{name}: {mask.sum():,}")
+    axes.set(xlabel="margin: first minus second probability", ylabel="digits (log scale)", yscale="log", xlim=(0, 1))
+    axes.set_ylim(0.7)
+    _log(axes.yaxis)
+    axes.legend(frameon=False, fontsize=12, loc="upper left")
+    sns.despine(figure)
+    return figure
+
+
+def error_rates(panels: dict[str, pd.DataFrame], title: str, source: str = "") -> Figure:
+    """One panel for each table of accuracies or slices: each row's errors in percent, with Wilson's 95% interval."""
+    sizes = [max(len(table), 3) for table in panels.values()]
+    figure = _figure(1.2 + 0.6 * sum(sizes), 4, title, source)
+    places = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=sizes).flat
+    for axes, (name, table) in zip(places, panels.items(), strict=True):
+        wrong = 100 * (1 - table["accuracy"].to_numpy())
+        ends = np.abs(100 * (1 - table[["high", "low"]].to_numpy().T) - wrong)
+        axes.bar(range(len(table)), wrong, color=BLUE, yerr=ends, capsize=4, ecolor="black")
+        for x, count in enumerate(table["errors"]):
+            axes.text(x + 0.08, wrong[x], f"{count}", ha="left", va="bottom", fontsize=10, color=ORANGE)
+        names = list(table.index)
+        if "start" in table:
+            form = ".0f" if table["end"].max() - table["start"].min() > 20 else ".1f"
+            names = [f"{row.start:{form}} to\n{row.end:{form}}".replace("-", "−") for row in table.itertuples()]
+        axes.set_xticks(range(len(table)), names, fontsize=10)
+        axes.set(xlabel=name, xlim=(-0.6, len(table) - 0.4))
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel("wrong (%)")
+    sns.despine(figure)
+    return figure
+
+
+def paired(table: pd.DataFrame, title: str, y: str) -> Figure:
+    """A dot for each number of `table`, its columns side by side, rows joined; diamonds: mean and standard error."""
+    figure = _figure(9, 4, title)
+    axes = figure.subplots()
+    axes.plot(
+        range(table.shape[1]), table.to_numpy().T, color="#cccccc", lw=1, marker="o", markersize=5, mfc=BLUE, mec=BLUE
+    )
+    axes.errorbar(
+        np.arange(table.shape[1]) + 0.12, table.mean(), table.sem(), fmt="D", color=ORANGE, capsize=6, lw=2, zorder=3
+    )
+    axes.set_xticks(range(table.shape[1]), table.columns, fontsize=11)
+    axes.set(ylabel=y, xlim=(-0.5, table.shape[1] - 0.5), ylim=(0, None))
+    sns.despine(figure)
+    return figure
+
+
+def how_many_fail(counts: Sequence[int], digits: Digits, captions: Sequence[str], title: str) -> Figure:
+    """`counts`: how many digits none, one, two, … of the networks read wrong; beside it those that all of them do."""
+    rows = max(2, -(-len(digits) // 6))
+    figure = _figure(11, 1.25 * rows + 1.1, title, digits.source)
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])
+    right.suptitle("read wrong by all of them: label → answer", fontsize=12)
+    axes = left.subplots()
+    axes.bar(range(1, len(counts)), counts[1:], color=[BLUE] * (len(counts) - 2) + [ORANGE])
+    for x, count in enumerate(counts[1:], start=1):
+        axes.text(x, count, f"{count}", ha="center", va="bottom", fontsize=12)
+    axes.set(xticks=range(1, len(counts)), xlabel=f"read wrong by so many of {len(counts) - 1}", ylabel="digits")
+    axes.set_ylim(0, 1.15 * max(counts[1:]))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    sns.despine(left)
+    for index, axes in enumerate(right.subplots(rows, 6).flat):
+        _bare(axes)
+        if index < len(digits):
+            _picture(axes, digits.images[index, 0])
+            axes.set_title(captions[index], fontsize=11)
+    return figure
+
+
+def spoiled(pictures: dict[str, Tensor], accuracies: pd.DataFrame, title: str, source: str = "") -> Figure:
+    """For each named kind, five strengths of one digit, (5, 28, 28), each over its accuracy in percent; blue is high.
+
+    accuracies: a row for each kind, a column for each strength.
+    """
+    shades = LinearSegmentedColormap.from_list("shades", [ORANGE, "#cccccc", BLUE])
+    columns = np.array_split(list(pictures), 3)
+    figure = _figure(11.5, 1.25 * len(columns[0]) + 0.6, title, source)
+    for block, names in zip(figure.subfigures(1, 3), columns, strict=True):
+        for line, name in zip(block.subplots(len(names), 5, squeeze=False), names, strict=True):
+            line[0].set_title(name, loc="left", fontsize=11, fontweight="bold")
+            for axes, picture, accuracy in zip(line, pictures[name], accuracies.loc[name], strict=True):
+                _picture(axes, picture)
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set(color=shades(accuracy), linewidth=2.5)
+                axes.set_xlabel(f"{100 * accuracy:.0f}", fontsize=11, labelpad=3)
+    return figure
+
+
+def changes(rows: Sequence[tuple[str, Tensor, Tensor, int, int]], title: str, source: str = "") -> Figure:
+    """Before and after: for each (name, picture, changed picture, answer, answer then), both (28, 28), one column.
+
+    Where few pixels changed, they are outlined in orange.
+    """
+    figure = _figure(2 * len(rows) + 0.4, 5.1, title, source)
+    grid = figure.subplots(2, len(rows), squeeze=False)
+    for column, (name, before, after, *answers) in zip(grid.T, rows, strict=True):
+        for axes, picture, answer in zip(column, (before, after), answers, strict=True):
+            _picture(axes, picture)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_color("#bbbbbb")
+            axes.set_xlabel(f"read as {answer}", fontsize=12, color="black" if answer == answers[0] else ORANGE)
+        column[0].set_title(name, fontsize=12)
+        changed = (before != after).nonzero().tolist()
+        for row, place in changed if len(changed) < 40 else []:
+            column[1].add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, fill=False, color=ORANGE, lw=1.2))
+    return figure
+
+
+def coverage(table: pd.DataFrame, chosen: float, title: str, source: str = "") -> Figure:
+    """Errors among the digits answered, with Wilson's 95% band, over the share refused; a dot at threshold `chosen`."""
+    dot = table[table["threshold"] >= chosen].tail(1)
+    least = min(0.8, 0.9 * dot["coverage"].sum() or 0.8)
+    few = table[table["coverage"] >= least]
+    rows = few.iloc[np.unique(np.linspace(0, len(few) - 1, 100).astype(int))]
+    ends = [wilson(int(row.answered - row.errors), int(row.answered)) for row in rows.itertuples()]
+    high, low = 100 * (1 - np.array(ends).T)
+    figure = _figure(9, 3.8, title, source)
+    axes = figure.subplots()
+    axes.fill_between(100 * (1 - rows["coverage"]), low, high, color=BLUE, alpha=0.2, lw=0, label="95% interval")
+    axes.plot(100 * (1 - rows["coverage"]), 100 * (1 - rows["accuracy"]), color=BLUE, lw=2.5)
+    axes.plot(100 * (1 - dot["coverage"]), 100 * (1 - dot["accuracy"]), "o", color=ORANGE, markersize=10)
+    axes.set(xlabel="share refused (%), the least sure first", ylabel="wrong among the rest (%)")
+    axes.set(xlim=(-0.3, 100 * (1 - least)), ylim=(0, None))
+    axes.legend(frameon=False, fontsize=11)
+    sns.despine(figure)
+    return figure
+
+
+def answers(
+    pictures: dict[str, Tensor | np.ndarray], numbers: dict[str, Tensor], title: str, source: str = ""
+) -> Figure:
+    """One line for each named picture, (H, W) ink or (H, W, 3) colours; beside it, its ten numbers of each kind.
+
+    numbers: kind → (N, 10), a row for each picture; the largest bar is orange.
+    """
+    figure = _figure(3 + 3.6 * len(numbers), 2.2 * len(pictures) + 0.7, title, source)
+    grid = figure.subplots(len(pictures), 1 + len(numbers), width_ratios=[1] + [2] * len(numbers), squeeze=False)
+    for row, (line, (name, picture)) in enumerate(zip(grid, pictures.items(), strict=True)):
+        _any_picture(line[0], picture)
+        line[0].set_title(name, fontsize=11)
+        for axes, (kind, values) in zip(line[1:], numbers.items(), strict=True):
+            found, most = values[row].numpy(), int(values[row].argmax())
+            axes.bar(range(10), found, color=[ORANGE if k == most else BLUE for k in range(10)])
+            axes.axhline(0, color="black", lw=0.8)
+            low, high = float(values.min()), float(values.max())
+            axes.set(xticks=range(10), ylim=(min(0, 1.15 * low), 1.2 * high))
+            axes.text(most, found[most], f"{found[most]:.2f}", ha="center", va="bottom", fontsize=11, color=ORANGE)
+            if row == 0:
+                axes.set_title(kind, fontsize=12)
+            if row == len(pictures) - 1:
+                axes.set_xlabel("digit")
+            sns.despine(ax=axes)
+    return figure
+
+
+def _any_picture(axes: Axes, picture: Tensor | np.ndarray) -> None:
+    """Colours as they are, (H, W, 3) uint8; (H, W) as ink, 0…255 where it is uint8, else 0…1."""
+    picture = np.asarray(picture)
+    if picture.ndim == 3:  # fewer pixels and shades make a smaller file
+        small = Image.fromarray(picture)
+        small.thumbnail((84, 84))
+        axes.imshow((np.asarray(small) / 5).round().astype(np.uint8) * 5, interpolation="nearest")
+    else:
+        limit = 255 if picture.dtype == np.uint8 else 1
+        _picture(axes, (picture * (16 / limit)).round(), limit=16)
+    axes.set(xticks=[], yticks=[], anchor="N")
+    axes.spines[:].set_color("#bbbbbb")
+
+
+def preparations(strips: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
+    """Each named picture's way to MNIST's form, a line each: the steps of `prepare`."""
+    count = max(map(len, strips.values()))
+    figure = _figure(1.95 * count + 0.6, 2.2 * len(strips) + 0.6, title)
+    for line, (name, steps) in zip(figure.subplots(len(strips), count, squeeze=False), strips.items(), strict=True):
+        for axes in line[len(steps) :]:
+            axes.remove()
+        for axes, (step, picture) in zip(line, steps.items(), strict=False):
+            _any_picture(axes, picture)
+            axes.set_title(step, fontsize=11)
+        line[0].set_ylabel(name, fontsize=11)
+    return figure
+
+
+def readings(rows: dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]], title: str, source: str = "") -> Figure:
+    """Named lines of pictures, each with what was said of it and whether to mark that, in orange."""
+    count = max(map(len, rows.values()))
+    tall = [max(picture.shape[0] / picture.shape[1] for picture, *_ in found) for found in rows.values()]
+    figure = _figure(1.5 * count + 0.9, sum(1.4 * share + 0.4 for share in tall) + 0.6, title, source)
+    grid = figure.subplots(len(rows), count, squeeze=False, height_ratios=tall)
+    for line, (name, found) in zip(grid, rows.items(), strict=True):
+        for axes in line[len(found) :]:
+            axes.remove()
+        for axes, (picture, said, marked) in zip(line, found, strict=False):
+            _any_picture(axes, picture)
+            axes.set_title(said, fontsize=11, color=ORANGE if marked else "black")
+            axes.spines[:].set(color=ORANGE if marked else "#bbbbbb", linewidth=3 if marked else 1)
+        line[0].set_ylabel(name, fontsize=12)
+    return figure
+
+
+def reliability(panels: dict[str, pd.DataFrame], title: str, source: str = "") -> Figure:
+    """One panel for each table of `reliability`: accuracy by confidence, with Wilson's 95% interval, in percent.
+
+    The dashed line is what was promised; the larger a dot, the more digits it stands for.
+    """
+    figure = _figure(4.6 * len(panels), 4.7, title, source)
+    for axes, (name, table) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True):
+        x, y = 100 * table["confidence"], 100 * table["accuracy"]
+        ends = np.abs(100 * table[["low", "high"]].to_numpy().T - y.to_numpy())
+        axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", lw=1.5)
+        axes.errorbar(x, y, ends, fmt="none", ecolor=BLUE, lw=1.2)
+        axes.scatter(x, y, s=15 + 200 * table["count"] / table["count"].max(), color=BLUE, zorder=3)
+        axes.set(xlim=(0, 104), ylim=(0, 104), aspect="equal", xlabel="confidence (%)")
+        axes.set_title(name, fontsize=12)
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel("of these, right (%)")
+    sns.despine(figure)
+    return figure
+
+
+def dots(table: pd.DataFrame, title: str, x: str) -> Figure:
+    """A line for each row of `table`, with a dot for each column, shares in percent; the last column stands out."""
+    figure = _figure(9, 0.235 * len(table) + 1.4, title)
+    axes = figure.subplots()
+    places = range(len(table))
+    looks = (("|", "black", 180), ("o", "#b0b0b0", 30), ("s", BLUE, 26), ("D", ORANGE, 42))[-len(table.columns) :]
+    for (name, values), (marker, colour, size) in zip(table.items(), looks, strict=True):
+        axes.scatter(100 * values, places, marker=marker, color=colour, s=size, label=name, zorder=3)
+    axes.set_yticks(places, table.index, fontsize=10)
+    axes.set(xlabel=x, xlim=(None, 101.5), ylim=(len(table) - 0.4, -0.6))
+    axes.grid(axis="y", color="#e4e4e4", lw=0.8)
+    axes.legend(frameon=False, fontsize=11, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=len(table.columns))
+    sns.despine(figure, left=True)
     return figure

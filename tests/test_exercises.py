@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from mnistlab.exercises import Verdict, architecture, dataset, forward, seeing, training
+from mnistlab.exercises import Verdict, architecture, dataset, forward, mistakes, prediction, seeing, training
 from mnistlab.exercises.training import F
 
 MEAN, STD = 0.1306604763, 0.3081078039
@@ -31,6 +32,30 @@ def weighted(maps, gradients):
     return gradients.mean((1, 2))[:, None, None] * maps
 
 
+def scores(counts, digit):
+    return counts[digit, digit] / counts[:, digit].sum(), counts[digit, digit] / counts[digit].sum()
+
+
+def answered(confidences, right, accuracy):
+    so_far = right[np.argsort(-confidences)].cumsum() / np.arange(1, len(right) + 1)
+    return (np.flatnonzero(so_far >= accuracy)[-1] + 1) / len(right)
+
+
+def light_on_dark(grey):
+    border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    return 255 - grey if border.median() > 127 else grey
+
+
+def gaps(confidences, right):
+    """Of each of ten bins: its share of the digits, and by how much its confidence is too high."""
+    found = []
+    for number in range(10):
+        inside = (confidences > number / 10) & (confidences <= (number + 1) / 10)
+        if inside.any():
+            found.append((inside.mean(), confidences[inside].mean() - right[inside].mean()))
+    return np.array(found).T
+
+
 RIGHT = [
     (dataset.ink_share, lambda images: (images > 0).float().mean()),
     (dataset.invert, lambda images: ~images),
@@ -49,6 +74,12 @@ RIGHT = [
     (forward.fold, lambda weights, bias, scale, shift: (weights * scale, bias * scale + shift)),
     (forward.softmax, lambda logits: (logits - logits.logsumexp(0)).exp()),
     (forward.decisive_unit, lambda units, winner, rival: (units * (winner - rival)).argmax()),
+    (mistakes.scores, scores),
+    (mistakes.one_step, lambda pixels, gradient, step: (pixels + step * gradient.sign()).clamp(0, 255)),
+    (mistakes.answered, answered),
+    (prediction.light_on_dark, light_on_dark),
+    (prediction.tempered, lambda logits, temperature: (logits / temperature).softmax(0)),
+    (prediction.gap, lambda confidences, right: np.prod(np.abs(gaps(confidences, right)), 0).sum()),
     (seeing.dead_share, lambda outputs: 1 - (outputs > 0).any(3).any(2).any(0).double().mean()),
 ]
 
@@ -139,6 +170,51 @@ WRONG = [
         "speaks for the rival",
     ),
     (forward.decisive_unit, lambda units, winner, rival: units, "a unit's number"),
+    (mistakes.scores, lambda counts, digit: scores(counts, digit)[::-1], "changed places"),
+    (
+        mistakes.scores,
+        lambda counts, digit: (scores(counts, digit)[0], counts[digit, digit] / counts.sum()),
+        "all digits",
+    ),
+    (mistakes.scores, lambda counts, digit: (counts[digit, digit], counts[digit].sum()), "both are shares"),
+    (mistakes.scores, lambda counts, digit: (0.5, scores(counts, digit)[1]), "the precision should be"),
+    (mistakes.scores, lambda counts, digit: (scores(counts, digit)[0], 0.5), "the recall should be"),
+    (mistakes.scores, lambda counts, digit: scores(counts, digit)[0], "two numbers"),
+    (mistakes.one_step, lambda pixels, gradient, step: pixels + step * gradient.sign(), "clamp"),
+    (mistakes.one_step, lambda pixels, gradient, step: (pixels - step * gradient.sign()).clamp(0, 255), "downhill"),
+    (mistakes.one_step, lambda pixels, gradient, step: (pixels + step * gradient).clamp(0, 255), "sign only"),
+    (mistakes.one_step, lambda pixels, gradient, step: (pixels + gradient.sign()).clamp(0, 255), "with a step of 8"),
+    (mistakes.one_step, lambda pixels, gradient, step: pixels[None], "a picture of"),
+    (mistakes.answered, lambda c, right, accuracy: answered(c, right, accuracy) * len(c), "how many"),
+    (mistakes.answered, lambda c, right, accuracy: 1 - answered(c, right, accuracy), "refused"),
+    (
+        mistakes.answered,
+        lambda c, right, accuracy: np.sort(c)[-round(answered(c, right, accuracy) * len(c))],
+        "that is the threshold",
+    ),
+    (mistakes.answered, lambda c, right, accuracy: (c >= accuracy).mean(), "a promise"),
+    (mistakes.answered, lambda c, right, accuracy: right[np.argsort(-c)].argmin() / len(c), "first error"),
+    (mistakes.answered, lambda c, right, accuracy: 1.0, "is wanted"),
+    (mistakes.answered, lambda c, right, accuracy: 0.01, "further down"),
+    (prediction.light_on_dark, lambda grey: 255 - grey, "your ink is dark"),
+    (prediction.light_on_dark, lambda grey: grey, "your ink is dark"),
+    (prediction.light_on_dark, lambda grey: 255 - grey if grey.float().mean() > 127 else grey, "look at the border"),
+    (prediction.light_on_dark, lambda grey: 254 - grey if grey[0, 0] > 127 else grey, "differ"),
+    (prediction.light_on_dark, lambda grey: -grey if grey[0, 0] > 127 else grey, "255 − grey"),
+    (prediction.light_on_dark, lambda grey: grey[None], "a picture of"),
+    (prediction.tempered, lambda z, t: (z / t).exp() / (z / t).exp().sum(), "Subtract the largest"),
+    (prediction.tempered, lambda z, t: (z * t).softmax(0), "you multiply"),
+    (prediction.tempered, lambda z, t: z.softmax(0), "plays no part"),
+    (prediction.tempered, lambda z, t: z.softmax(0) / t, "before exp"),
+    (prediction.tempered, lambda z, t: (z / t - z.max() / t).exp(), "add up to 1"),
+    (prediction.tempered, lambda z, t: (z / t**2).softmax(0), "the largest should be"),
+    (prediction.tempered, lambda z, t: (z / t).softmax(0).max(), "ten probabilities"),
+    (prediction.gap, lambda c, right: np.abs(gaps(c, right)[1]).mean(), "every bin counts alike"),
+    (prediction.gap, lambda c, right: np.prod(gaps(c, right), 0).sum(), "cancel"),
+    (prediction.gap, lambda c, right: np.abs(gaps(c, right)[1]).max(), "largest gap"),
+    (prediction.gap, lambda c, right: np.abs(c - right).mean(), "single digits"),
+    (prediction.gap, lambda c, right: 100 * np.prod(np.abs(gaps(c, right)), 0).sum(), "percent"),
+    (prediction.gap, lambda c, right: 0.5, "it should be"),
 ]
 
 CHECKERS = list(dict.fromkeys(check for check, _ in RIGHT))  # not a set: parallel workers must agree on the order

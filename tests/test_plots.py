@@ -11,13 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import mnistlab as ml
-from mnistlab import plots
+from mnistlab import analysis, plots
+from mnistlab.training import wilson
 
 IMAGE = torch.arange(784).reshape(28, 28) / 783
 WEIGHTS = torch.tensor([[-1.0, 0, 2], [-1, 0, 1], [-1, 0, 1]])
 STATISTICS = pd.DataFrame(
     {"name": ["relu1"] * 3, "zeros": [0.2, 0.5, 1.0], "largest": [3.0, 2.0, 0.0], "channel": range(3)}
 )
+COUNTS = pd.DataFrame([[8, 2], [0, 1200]])
+RATES = analysis.slices([True, False, True, True], [-30, 1, 2, 3], parts=2)
+RELIABILITY = analysis.reliability([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 0, 0])
+COVERAGE = analysis.coverage([0.9, 0.8, 0.6, 0.5], [True, True, False, True])
+SPOILED = {name: torch.zeros(5, 28, 28) for name in "abc"}
 
 
 def words(figure: Figure) -> str:
@@ -51,6 +57,16 @@ def every_figure(digits: ml.Digits) -> dict[str, Figure]:
         "zero_shares": plots.zero_shares({"a": STATISTICS}, "t", source),
         "attributions": plots.attributions(255 * IMAGE, {"a": {"b": IMAGE - 0.5}}, "t", source),
         "errors_without": plots.errors_without([3, 1, 2], 2, 100, "t", source),
+        "confusion": plots.confusion(COUNTS, "t", source),
+        "margins": plots.margins(np.array([0.1, 0.9]), np.array([False, True]), "t", source),
+        "error_rates": plots.error_rates({"a": RATES}, "t", source),
+        "how_many_fail": plots.how_many_fail([90, 4, 2], digits[:2], ["a", "b"], "t"),
+        "spoiled": plots.spoiled(SPOILED, pd.DataFrame(0.5, index=list("abc"), columns=range(5)), "t", source),
+        "changes": plots.changes([("a", IMAGE, IMAGE.flip(0), 1, 2)], "t", source),
+        "coverage": plots.coverage(COVERAGE, 0.6, "t", source),
+        "answers": plots.answers({"a": IMAGE}, {"b": torch.arange(10.0)[None]}, "t", source),
+        "readings": plots.readings({"a": [(IMAGE, "b", True)]}, "t", source),
+        "reliability": plots.reliability({"a": RELIABILITY}, "t", source),
     }
 
 
@@ -208,3 +224,108 @@ def test_present_carries_alt_text_and_name(monkeypatch):
     assert shown["metadata"] == {"image/png": {"alt": "what it shows", "name": "name"}}
     assert shown["data"]["text/plain"] == "what it shows" and json.dumps(shown["data"])
     assert shown["data"]["image/png"].startswith("iVBOR")
+
+
+def test_confusion_writes_every_count_and_colours_mistakes_only():
+    axes = plots.confusion(COUNTS, "t").axes[0]
+    assert {text.get_text(): text.get_position() for text in axes.texts} == {"8": (0, 0), "2": (1, 0), "1,200": (1, 1)}
+    assert axes.images[0].get_array().tolist() == [[0, 2], [0, 0]] and axes.get_ylabel() == "label"
+
+
+def test_margins_are_counted_apart():
+    margin, right = np.array([0.01, 0.02, 0.97, 0.98, 0.99]), np.array([False, True, True, True, True])
+    axes = plots.margins(margin, right, "t").axes[0]
+    blue, orange = ([bar.get_height() for bar in bars] for bars in axes.containers)
+    assert (blue[0], blue[-1], sum(blue)) == (1, 3, 4) and (orange[0], sum(orange)) == (1, 1)
+    assert axes.get_legend_handles_labels()[1] == ["read rightly: 4", "read wrong: 1"]
+
+
+def test_error_rates_carry_their_intervals():
+    axes = plots.error_rates({"a": RATES}, "t").axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [50, 0]
+    whisker = axes.collections[0].get_segments()[0]
+    low, high = wilson(1, 2)
+    np.testing.assert_allclose(whisker[:, 1], [100 * (1 - high), 100 * (1 - low)])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["−30 to\n2", "2 to\n3"]
+    named = plots.error_rates({"a": analysis.accuracies([True, False], ["old", "new"])}, "t").axes[0]
+    assert [label.get_text() for label in named.get_xticklabels()] == ["new", "old"]
+
+
+def test_paired_shows_rows_means_and_standard_errors():
+    table = pd.DataFrame({"a": [1.0, 2, 3], "b": [2.0, 2, 5]})
+    axes = plots.paired(table, "t", "y").axes[0]
+    assert [line.get_ydata().tolist() for line in axes.lines[:3]] == table.to_numpy().tolist()
+    assert axes.lines[3].get_ydata().tolist() == [2, 3]
+    np.testing.assert_allclose(
+        [s[:, 1] for s in axes.collections[0].get_segments()], [[2 - 1 / 3**0.5, 2 + 1 / 3**0.5], [2, 4]]
+    )
+
+
+def test_how_many_fail_leaves_out_those_that_nobody_fails(offline):
+    figure = plots.how_many_fail([90, 4, 0, 7], offline[:7], list("abcdefg"), "t")
+    assert [bar.get_height() for bar in figure.subfigs[0].axes[0].patches] == [4, 0, 7]
+    titles = [axes.get_title() for axes in figure.subfigs[1].axes]
+    assert titles[:7] == list("abcdefg") and len(titles) == 12
+
+
+def test_spoiled_digits_stand_over_their_accuracies():
+    table = pd.DataFrame([[1.0, 0.5, 0.25, 0.1, 0.0]] * 3, index=list("abc"))
+    figure = plots.spoiled(SPOILED, table, "t")
+    shown = [axes.get_xlabel() for part in figure.subfigs for axes in part.axes]
+    assert shown == ["100", "50", "25", "10", "0"] * 3
+
+
+def test_changes_outline_what_few_pixels_changed():
+    after = IMAGE.clone()
+    after[3, 4] = 200
+    figure = plots.changes([("a", IMAGE, after, 1, 7), ("b", IMAGE, 255 - IMAGE, 1, 1)], "t")
+    before, _, changed, everywhere = figure.axes
+    assert (
+        [patch.get_xy() for patch in changed.patches] == [(3.5, 2.5)] and not everywhere.patches and not before.patches
+    )
+    assert changed.get_xlabel() == "read as 7"
+
+
+def test_coverage_marks_the_threshold():
+    axes = plots.coverage(COVERAGE, 0.6, "t").axes[0]
+    curve, dot = axes.lines
+    np.testing.assert_allclose([float(value) for value in (*dot.get_xdata(), *dot.get_ydata())], [25, 100 / 3])
+    assert curve.get_ydata()[-1] == 25 and curve.get_xdata()[-1] == 0
+    assert len(plots.coverage(COVERAGE, float("inf"), "t").axes[0].lines[1].get_xdata()) == 0
+
+
+def test_answers_mark_the_largest_of_ten():
+    numbers = {"logits": torch.arange(10.0)[None] - 5, "probabilities": torch.eye(10)[:1]}
+    picture, logits, probabilities = plots.answers({"a": IMAGE}, numbers, "t").axes
+    assert picture.get_title() == "a" and logits.get_title() == "logits"
+    for axes, most in ((logits, 9), (probabilities, 0)):
+        colours = [bar.get_facecolor() for bar in axes.patches]
+        assert colours.index(max(colours, key=lambda colour: colour[0])) == most and len(set(colours)) == 2
+    assert [text.get_text() for text in logits.texts] == ["4.00"]
+
+
+def test_preparations_and_readings_carry_their_names_and_show_colours():
+    photo = np.zeros((50, 200, 3), np.uint8)
+    photo[..., 0] = 195
+    figure = plots.preparations({"a": {"picture": photo, "ink": IMAGE.numpy()}, "b": {"picture": photo}}, "t")
+    assert [axes.get_title() for axes in figure.axes] == ["picture", "ink", "picture"]
+    figure = plots.readings({"a": [(photo, "4", True), (255 * IMAGE, "5", False)], "b": [(photo, "6", False)]}, "t")
+    assert [axes.get_title() for axes in figure.axes] == ["4", "5", "6"]
+    assert [axes.spines["top"].get_linewidth() for axes in figure.axes] == [3, 1, 1]
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown.shape == (21, 84, 3) and (shown == [195, 0, 0]).all()
+
+
+def test_reliability_sets_what_was_kept_against_what_was_promised():
+    axes = plots.reliability({"a": RELIABILITY}, "t").axes[0]
+    dots = axes.collections[-1].get_offsets()
+    np.testing.assert_allclose(sorted(map(tuple, dots)), [(60, 100), (80, 0), (90, 100)])
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [(0, 0), (100, 100)])
+
+
+def test_dots_stand_at_their_shares():
+    table = pd.DataFrame({"plain": [0.5, 0.2], "ours": [1.0, 0.9]}, index=["scan", "photo"])
+    axes = plots.dots(table, "t", "right (%)").axes[0]
+    plain, ours = axes.collections
+    assert plain.get_offsets().tolist() == [[50, 0], [20, 1]] and ours.get_offsets().tolist() == [[100, 0], [90, 1]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["scan", "photo"]

@@ -41,6 +41,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
             if output.get("name") == "stderr":
                 raise SystemExit(f"{path.name} writes to stderr, which readers would see:\n{output.text}")
             output.pop("transient", None)
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)  # dead without its kernel
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
