@@ -212,3 +212,18 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     assert ".gif or .webp" in capsys.readouterr().err
     assert main(["train", "--epochs", "0"]) == 1
     assert "epochs" in capsys.readouterr().err
+
+
+def test_readme_quotes_the_pictures_table():
+    import pictures
+
+    found, text = result("handwriting"), (ROOT / "README.md").read_text(encoding="utf-8")
+    for method in ("resized", "boxed", "to_mnist", "the ink itself"):
+        groups = [[found["right"][kind]["MNIST"][method] for kind in kinds] for kinds in pictures.KINDS.values()]
+        assert " | ".join(f"{sum(shares) / len(shares):.1%}" for shares in groups) in text, method
+    assert f"{found['count']} of each kind" in text and f"read {found['folder']['ratio']:.1f} times as fast" in text
+    ways = found["round_trip"]
+    for way in ("black on white", "enlarged on a canvas of 280"):
+        assert f"{ways[way]['grey_levels']:.2f}" in text
+    reader = json.loads((ROOT / "models" / "reader.json").read_text())["metrics"]["test"]
+    assert f"{reader['accuracy']:.2%} ({reader['errors']} of 10,000 wrong) | seed 0, on MNIST and 4,000" in text
