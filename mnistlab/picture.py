@@ -38,7 +38,7 @@ class Preparation:
 
     steps: name → (H, W, 3) uint8 of the picture, then (H, W) of ink in 0…1, in the order they were made.
     digits: (N, 1, 28, 28) uint8, each digit on the picture, left to right; none on blank paper.
-    subject: the number of the largest of them.
+    subject: the number of the largest of them, of those that the border does not cut.
     """
 
     steps: dict[str, np.ndarray]
@@ -66,17 +66,17 @@ def prepare(picture: Picture) -> Preparation:
         return Preparation(steps, torch.from_numpy(steps["picture"][None, None, ..., 0].copy()), 0)
     ink, noise = _ink(pixels)
     steps["ink"] = ink
-    digits, sizes = [], []
-    for group in _groups(_without_rules(_strokes(ink, noise), ink)):
+    groups, subject = _groups(_without_rules(_strokes(ink, noise), ink))
+    digits = []
+    for number, group in enumerate(groups):
         alone = _cropped(ink * group) if noise == 0 else _cropped(_saturated(ink, noise) * group)
         penned = _pen(alone)
         digits.append(_in_form(penned))
-        sizes.append(alone.shape[0])
-        if sizes[-1] == max(sizes):
+        if number == subject:
             shown = {"one digit": alone, "pen": penned, "28×28": digits[-1].numpy() / 255}
     if not digits:
         return Preparation(steps, torch.zeros(0, 1, 28, 28, dtype=torch.uint8), 0)
-    return Preparation(steps | shown, torch.stack(digits)[:, None], int(np.argmax(sizes)))
+    return Preparation(steps | shown, torch.stack(digits)[:, None], subject)
 
 
 # --- ink on paper
@@ -315,25 +315,33 @@ def _erase_line(sheet: np.ndarray, shades: np.ndarray, line: np.ndarray) -> None
     shade = np.max([shades[rows + step, columns] for step in (-1, 0, 1)], 0)
     there = length > 0
     usual, pale = np.median(length[there]), np.median(shade[there])
+    if usual > 0.035 * height:  # a stroke of a digit as large as the picture
+        return
     covered = np.concatenate([run[0][:-1], run[1]]) & (length <= usual + 2) & (shade < 1.4 * pale)
     at = covered.nonzero()
     sheet[np.clip(rows[at[1]] + near[at[0], 0], 0, height - 1), columns[at[1]]] = False
 
 
-def _groups(mask: np.ndarray) -> list[np.ndarray]:
-    """The strokes of each digit, left to right, as (H, W) of 0 and 1, with room for the soft edge of a stroke."""
+def _groups(mask: np.ndarray) -> tuple[list[np.ndarray], int]:
+    """The strokes of each digit, left to right, as (H, W) of 0 and 1, with room for the soft edge of a stroke.
+
+    And the number of the largest. Beside a whole digit, what the border cuts is left out.
+    """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if len(stats) == 1:
-        return []
+        return [], 0
     areas = stats[:, cv2.CC_STAT_AREA].astype(float)
     areas[0] = 0
     numbers = [n for n in areas.argsort()[::-1][:MOST_PARTS] if areas[n] >= SPECK * areas.max()]
     strokes = [n for n in numbers if not _is_frame(labels, stats, n, numbers)] or numbers[:1]
+    edges = set(np.unique(labels[_along_border(mask)]).tolist())
     together = {n: {n} for n in strokes}
     for n in strokes:
         away = cv2.distanceTransform((labels != n).astype(np.uint8), cv2.DIST_L2, 3)
         for other in strokes:
-            if other not in together[n] and _one_digit(stats[n], stats[other], float(away[labels == other].min())):
+            if other in together[n] or (n in edges) != (other in edges):
+                continue
+            if _one_digit(stats[n], stats[other], float(away[labels == other].min())):
                 joined = together[n] | together[other]
                 together |= dict.fromkeys(joined, joined)
     groups = list({id(group): group for group in together.values()}.values())
@@ -342,17 +350,15 @@ def _groups(mask: np.ndarray) -> list[np.ndarray]:
     inner = [not _touches(stats[list(group)], mask.shape) for group in groups]
     whole = [size if free and size > 0.003 * mask.size else 0 for size, free in zip(sizes, inner, strict=True)]
     subject = int(np.argmax(whole if any(whole) else sizes))
-    groups = [
-        g
-        for g, size, height in zip(groups, sizes, tall, strict=True)
-        if size > 0.15 * sizes[subject] and height > 0.4 * tall[subject]
+    free = inner if any(whole) else [True] * len(groups)
+    kept = [
+        n for n in range(len(groups)) if free[n] and sizes[n] > 0.15 * sizes[subject] and tall[n] > 0.4 * tall[subject]
     ]
-    groups.sort(key=lambda group: min(stats[n, cv2.CC_STAT_LEFT] for n in group))
+    kept.sort(key=lambda n: min(stats[part, cv2.CC_STAT_LEFT] for part in groups[n]))
     soft = max(1, max(mask.shape) // 100)
-    return [
-        cv2.dilate(np.isin(labels, list(group)).astype(np.uint8), np.ones((3, 3), np.uint8), iterations=soft)
-        for group in groups
-    ]
+    masks = [np.isin(labels, list(groups[n])).astype(np.uint8) for n in kept]
+    grown = [cv2.dilate(part, np.ones((3, 3), np.uint8), iterations=soft) for part in masks]
+    return grown, kept.index(subject)
 
 
 def _box(stats: np.ndarray) -> tuple[int, int, int, int]:
