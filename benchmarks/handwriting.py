@@ -27,7 +27,7 @@ import torch
 from contest import contest
 from glyphs import FORMS, Array, Glyph, Rng, enlarged, written
 from measuring import machine, mnist, write
-from pictures import KINDS, MAKERS, Picture, make
+from pictures import KINDS, MAKERS, Picture, make, on_canvas
 from PIL import Image, ImageDraw, ImageOps
 
 import mnistlab as ml
@@ -92,19 +92,10 @@ def round_trip() -> dict:
     def apart(back: torch.Tensor, images: torch.Tensor) -> float:
         return float((back.float() - images.float()).abs().mean())
 
-    def on_canvas(image: Array) -> Image.Image:
-        digit = Image.fromarray(image)
-        digit = digit.crop(digit.getbbox())
-        scale = rng.uniform(100, 270) / max(digit.size)
-        digit = digit.resize([round(n * scale) for n in digit.size], Image.Resampling.BICUBIC)
-        canvas = Image.new("L", (280, 280))
-        canvas.paste(digit, (int(rng.integers(281 - digit.width)), int(rng.integers(281 - digit.height))))
-        return canvas
-
     black_on_white = torch.stack([to_mnist(255 - image) for image in test.images])
     as_they_are = torch.stack([to_mnist(image) for image in test.images])
     some = test[::5]
-    enlarged_back = torch.stack([to_mnist(on_canvas(image)) for image in some.images[:, 0].numpy()])
+    enlarged_back = torch.stack([to_mnist(on_canvas(image, rng)) for image in some.images[:, 0].numpy()])
     ways = {
         "not prepared": (test.images, test),
         "as they are": (as_they_are, test),

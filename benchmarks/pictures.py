@@ -542,6 +542,17 @@ def make(kind: str, glyph: Glyph, rng: Rng) -> Picture:
     return MAKERS[kind](glyph, rng)
 
 
+def on_canvas(image: Array, rng: Rng) -> Image.Image:
+    """An MNIST digit, (28, 28) uint8, enlarged smoothly and put anywhere on a black canvas of 280×280."""
+    digit = Image.fromarray(image)
+    digit = digit.crop(digit.getbbox())
+    scale = rng.uniform(100, 270) / max(digit.size)
+    digit = digit.resize([round(n * scale) for n in digit.size], Image.Resampling.BICUBIC)
+    canvas = Image.new("L", (280, 280))
+    canvas.paste(digit, (int(rng.integers(281 - digit.width)), int(rng.integers(281 - digit.height))))
+    return canvas
+
+
 # What is no digit, and what is several
 
 

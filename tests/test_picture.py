@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from pictures import on_canvas
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -55,15 +56,7 @@ def test_mnists_own_digits_come_back(test_digits):
 def test_enlarged_digits_come_back(test_digits):
     rng = np.random.default_rng(0)
     images = test_digits.images[:: max(1, len(test_digits) // 60)][:60]
-    back = []
-    for image in images[:, 0].numpy():
-        digit = Image.fromarray(image)
-        digit = digit.crop(digit.getbbox())
-        scale = rng.uniform(100, 270) / max(digit.size)
-        digit = digit.resize([round(n * scale) for n in digit.size], Image.Resampling.BICUBIC)
-        canvas = Image.new("L", (280, 280))
-        canvas.paste(digit, (int(rng.integers(281 - digit.width)), int(rng.integers(281 - digit.height))))
-        back.append(to_mnist(canvas))
+    back = [to_mnist(on_canvas(image, rng)) for image in images[:, 0].numpy()]
     if test_digits.is_mnist:
         assert apart(torch.stack(back), images) <= 4.5
 
