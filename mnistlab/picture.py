@@ -120,7 +120,7 @@ def _along_border(mask: np.ndarray) -> np.ndarray:
 
 def _without_edges(mask: np.ndarray) -> np.ndarray:
     """The mask without what lies along the border and is no stroke, unless nothing would be left but specks."""
-    size = min(mask.shape)
+    size = math.sqrt(mask.size)
     along = _along_border(mask).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(along, connectivity=8)
     thick = cv2.erode(along, _disc(0.2 * size), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
@@ -173,7 +173,7 @@ def _differences(pixels: np.ndarray) -> np.ndarray:
     of a shadow does, all that is narrower than a stroke may be is filled from its sides instead. Dark ink takes away
     a share of the light, wherever it falls; light ink adds to it.
     """
-    size = min(pixels.shape[:2])
+    size = math.sqrt(pixels.shape[0] * pixels.shape[1])  # strokes are broad beside the width of a narrow picture
     paper = _surface(pixels)
     darker = _is_darker(pixels.mean(2), paper.mean(2))
     marked, away = _marked(pixels, paper, darker)
@@ -269,7 +269,10 @@ def _strokes(ink: np.ndarray, noise: float) -> np.ndarray:
     strong = np.zeros(count, bool)
     strong[np.unique(labels[ink > high])] = True
     strong[0] = False
-    return _without_edges(strong[labels]) if noise else strong[labels]
+    if noise == 0:
+        return strong[labels]
+    whole = _without_edges(strong[labels]).astype(np.uint8)  # chalk leaves gaps
+    return cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0
 
 
 def _without_rules(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
@@ -382,7 +385,8 @@ def _one_digit(one: np.ndarray, other: np.ndarray, gap: float) -> bool:
         return True
     if above_each_other:
         return gap <= 0.3 * size
-    return gap <= 0.2 * size and min(one[3], other[3]) < 0.75 * max(one[3], other[3])
+    low = min(one[3], other[3]) / max(one[3], other[3])
+    return gap <= (0.25 if low < 0.4 else 0.2) * size and low < 0.75  # a 5's hat may float off to the right
 
 
 def _is_frame(labels: np.ndarray, stats: np.ndarray, number: int, numbers: list[int]) -> bool:
@@ -437,8 +441,9 @@ def _in_form(ink: np.ndarray) -> Tensor:
     (top, bottom), (left, right) = _edges(ink)
     scale = max(bottom - top, right - left) / 20
     rows, columns = (ink.sum(axis) @ (np.arange(ink.shape[1 - axis]) + 0.5) / ink.sum() for axis in (1, 0))
-    first = left - math.floor(15 - (columns - left) / scale) * scale  # 15 = 14, to the nearest, counting from centres
-    first_row = top - math.floor(15 - (rows - top) / scale) * scale
+    # 15 = 14, to the nearest, counting from centres; a little more, so that chance decides no tie
+    first = left - math.floor(15.0001 - (columns - left) / scale) * scale
+    first_row = top - math.floor(15.0001 - (rows - top) / scale) * scale
     margin = math.ceil(28 * scale)
     page = Image.fromarray((np.pad(ink, margin) * 255).round().astype(np.uint8))
     box = (first + margin, first_row + margin, first + margin + 28 * scale, first_row + margin + 28 * scale)
@@ -483,7 +488,7 @@ def _pixels(picture: Picture) -> np.ndarray:
     longest = max(pixels.shape[:2])
     if longest > SIZE:
         size = [max(1, round(n * SIZE / longest)) for n in pixels.shape[1::-1]]
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).round()  # so that bare paper stays one colour
     return pixels
 
 

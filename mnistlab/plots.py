@@ -881,13 +881,17 @@ def reliability(panels: dict[str, pd.DataFrame], title: str, source: str = "") -
 
 
 def dots(table: pd.DataFrame, title: str, x: str) -> Figure:
-    """A line for each row of `table`, with a dot for each column, shares in percent; the last column stands out."""
-    figure = _figure(9, 0.235 * len(table) + 1.4, title)
+    """A line for each row of `table`, with a dot for each column, shares in percent; the last column stands out.
+
+    Dots of a line lie a little above each other, so that equal ones can all be seen.
+    """
+    figure = _figure(9, 0.3 * len(table) + 1.4, title)
     axes = figure.subplots()
-    places = range(len(table))
-    looks = (("|", "black", 180), ("o", "#b0b0b0", 30), ("s", BLUE, 26), ("D", ORANGE, 42))[-len(table.columns) :]
-    for (name, values), (marker, colour, size) in zip(table.items(), looks, strict=True):
-        axes.scatter(100 * values, places, marker=marker, color=colour, s=size, label=name, zorder=3)
+    places = np.arange(len(table))
+    looks = (("|", "black", 90), ("o", "#909090", 26), ("s", BLUE, 22), ("D", ORANGE, 30))[-len(table.columns) :]
+    heights = np.linspace(-0.3, 0.3, len(looks))
+    for (name, values), (marker, colour, size), height in zip(table.items(), looks, heights, strict=True):
+        axes.scatter(100 * values, places + height, marker=marker, color=colour, s=size, label=name, zorder=3)
     axes.set_yticks(places, table.index, fontsize=10)
     axes.set(xlabel=x, xlim=(None, 101.5), ylim=(len(table) - 0.4, -0.6))
     axes.grid(axis="y", color="#e4e4e4", lw=0.8)

@@ -156,8 +156,8 @@ def _warning(count: int, strange: bool, confidence: float) -> str:
     said = []
     if strange:
         said.append("This looks unlike the digits that the network has learned; it may be none.")
-    elif confidence < DOUBT:
-        said.append(f"It may be another digit, or none: the network is only {confidence:.0%} sure.")
+    if confidence < DOUBT:
+        said.append(f"The network is only {confidence:.0%} sure: it may be another digit, or none.")
     if count > 1:
         said.append(
             f"There are {count} things like digits here, and this is the largest; read() reads them one by one."

@@ -327,5 +327,7 @@ def test_dots_stand_at_their_shares():
     table = pd.DataFrame({"plain": [0.5, 0.2], "ours": [1.0, 0.9]}, index=["scan", "photo"])
     axes = plots.dots(table, "t", "right (%)").axes[0]
     plain, ours = axes.collections
-    assert plain.get_offsets().tolist() == [[50, 0], [20, 1]] and ours.get_offsets().tolist() == [[100, 0], [90, 1]]
+    for dots, shares in ((plain, [50, 20]), (ours, [100, 90])):
+        assert dots.get_offsets()[:, 0].tolist() == shares and dots.get_offsets()[:, 1].round().tolist() == [0, 1]
+    assert (plain.get_offsets()[:, 1] < ours.get_offsets()[:, 1]).all()  # beside each other, where they are equal
     assert [label.get_text() for label in axes.get_yticklabels()] == ["scan", "photo"]
