@@ -140,6 +140,8 @@
     const scenes = JSON.parse(root.dataset.scenes).filter(([first]) => first <= last); // [first frame, title]
     if (!scenes.length) scenes.push([0, ""]);
     canvas.setAttribute("aria-label", img.alt);
+    // On each that can have focus: JupyterLab asks the element itself, and would delete the cell for two d's.
+    for (const each of stage.querySelectorAll("input, button")) each.dataset.lmSuppressShortcuts = "";
 
     let at = 0;
     let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches; // what the reader wants
