@@ -1,0 +1,58 @@
+"""Make visualizations/explorer.png: the explorer with a drawn digit, as a browser shows it.
+
+python tools/draw_explorer.py
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+import mnistlab as ml
+from mnistlab import explorer
+from mnistlab.paths import written_whole
+
+STROKE = (
+    (0.3, 0.3),
+    (0.45, 0.2),
+    (0.65, 0.25),
+    (0.62, 0.42),
+    (0.45, 0.48),
+    (0.66, 0.55),
+    (0.66, 0.75),
+    (0.45, 0.82),
+    (0.28, 0.74),
+)
+
+
+def main() -> None:
+    browsers = ("chromium", "chromium-browser", "google-chrome")
+    program = os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, browsers)), None)
+    if program is None:
+        raise SystemExit("No Chromium here: install one, or name it in MNISTLAB_CHROMIUM.")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser,
+    ):
+        file = explorer.write(ml.load(ml.home() / "models" / "cnn.safetensors"), Path(folder) / "explorer.html")
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.goto(file.as_uri())
+        page.wait_for_function("document.querySelector('.mnistlab-explorer').explorer?.read()?.outputs")
+        box = page.locator("canvas.pad").bounding_box()
+        (left, top), *others = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in STROKE)
+        page.mouse.move(left, top)
+        page.mouse.down()
+        for x, y in others:
+            page.mouse.move(x, y, steps=5)
+        page.mouse.up()
+        page.get_by_role("button", name="conv3", exact=True).click()
+        page.wait_for_timeout(1000)
+        with written_whole(ml.home() / "visualizations" / "explorer.png") as part:
+            part.write_bytes(page.screenshot(full_page=True))
+
+
+if __name__ == "__main__":
+    main()
