@@ -36,7 +36,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     for cell in notebook.cells:
-        cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags"}
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name in ("tags", "mnistlab")}
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 raise SystemExit(f"{path.name} writes to stderr, which readers would see:\n{output.text}")
