@@ -76,7 +76,7 @@ def test_readme_table_and_pictures():
     targets = re.findall(r"\]\(([^)#]+)\)", text)
     assert all(t.startswith("https://") or (ROOT / t).exists() for t in targets)
     pictures = re.findall(r"!\[[^]]{40,}\]\(([^)]+)\)", text)
-    assert pictures[0] == "animations/forward_confident.gif" and len(pictures) == 4
+    assert pictures[0] == "animations/forward_confident.gif" and len(pictures) == 5
     for command in re.findall(r"make (\w+)", text):
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M) or command == "PYTHON", command
 
@@ -212,6 +212,12 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     assert ".gif or .webp" in capsys.readouterr().err
     assert main(["train", "--epochs", "0"]) == 1
     assert "epochs" in capsys.readouterr().err
+
+
+def test_readme_quotes_what_the_explorer_costs():
+    found, text = result("explorer"), (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{found['page_bytes'] / 1e6:.1f} MB" in text and f"in {found['milliseconds']['forward']:.0f} ms" in text
+    assert f"within {found['largest_logit_difference']:.3f}" in text
 
 
 def test_readme_quotes_the_pictures_table():
