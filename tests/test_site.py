@@ -12,7 +12,10 @@ from xml.etree.ElementTree import Element
 import build_site
 import html5lib
 import nbformat
+import numpy as np
 import pytest
+import torch
+from nbconvert import HTMLExporter
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
@@ -414,3 +417,46 @@ def test_pages_work_without_a_network_and_for_everybody(site, browser, width, sc
     assert not [url for url in ours if not re.fullmatch(r"visualizations/\w+\.png|animations/\w+\.gif", url)]
     if not script:
         pytest.skip("accessibility was not checked: npm install --no-save axe-core")
+
+
+# ── The explorer, in a page that was exported ──
+
+
+@pytest.fixture(scope="module")
+def exported(site, tmp_path_factory) -> dict[str, Path]:
+    """Notebook 06 as our page, and as nbconvert's own template has it, which every "export" in JupyterLab uses."""
+    notebook = next(path for path in NOTEBOOKS if path.stem.startswith("06"))
+    default = tmp_path_factory.mktemp("default") / "06.html"
+    default.write_text(HTMLExporter().from_filename(str(notebook))[0], encoding="utf-8")
+    return {"ours": site / f"{notebook.stem}.html", "nbconvert's": default}
+
+
+@pytest.mark.parametrize("whose", ["ours", "nbconvert's"])
+def test_an_exported_page_reads_a_drawn_3_as_python_does(context, exported, whose):
+    page = context.new_page()
+    page.goto(exported[whose].as_uri(), wait_until="domcontentloaded")
+    if whose == "ours":
+        page.get_by_role("button", name="Show all answers").click()
+    page.wait_for_function("document.querySelector('.mnistlab-explorer').explorer?.read()?.outputs")
+    pad, mouse = page.locator(".mnistlab-explorer canvas.pad"), page.mouse
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    bows = [(at, row, size) for row, size in ((0.33, 0.15), (0.65, 0.17)) for at in np.linspace(-1.9, 1.7, 9)]
+    places = [(0.5 + size * np.cos(at), row + size * np.sin(at)) for at, row, size in bows]
+    for number, (x, y) in enumerate(places):
+        mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
+        if number == 0:
+            mouse.down()
+    mouse.up()
+    expect(page.locator(".verdict b")).to_have_text("3")
+    page.wait_for_timeout(500)  # until the last of it was thought about
+    digit, shares = page.evaluate(
+        """() => {
+          const host = document.querySelector(".mnistlab-explorer");
+          const bars = [...host.shadowRoot.querySelectorAll(".bars b")];
+          return [[...host.explorer.read().digit], bars.map((bar) => parseFloat(bar.textContent) / 100)];
+        }"""
+    )
+    drawn = ml.Digits(torch.tensor(digit, dtype=torch.uint8).view(1, 1, 28, 28), None, "drawn")
+    expected = ml.load(ml.home() / "models" / "cnn.safetensors").predict(drawn).probabilities[0]
+    np.testing.assert_allclose(shares, expected, atol=1e-2)

@@ -48,10 +48,11 @@ def main() -> None:
         for x, y in others:
             page.mouse.move(x, y, steps=5)
         page.mouse.up()
+        page.wait_for_timeout(500)
         page.get_by_role("button", name="conv3", exact=True).click()
         page.wait_for_timeout(1000)
         with written_whole(ml.home() / "visualizations" / "explorer.png") as part:
-            part.write_bytes(page.screenshot(full_page=True))
+            part.write_bytes(page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": 1100, "height": 1470}))
 
 
 if __name__ == "__main__":
