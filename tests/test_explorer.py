@@ -733,7 +733,7 @@ def test_a_drawn_3_is_read_as_python_reads_it(opened, three):
     assert [figure.inner_text() for figure in page.locator(".steps figure").all()] == [
         "ink found",
         "cropped",
-        "pen",
+        "pen, if thin, wider",
         "28×28, centred",
     ]
 

@@ -17,8 +17,9 @@ const SEEN = 320; // pixels of a picture's longer side that are looked at
 const UNDOABLE = 50; // steps
 const LISTED = 5; // terms of a sum that are shown one by one
 
+const ROUNDED = "Computed in full and shown rounded, so a last digit may differ by one. Maps, rows and columns count from 0.";
 const HINT = "Draw a digit, or choose, drop or paste a picture of one.";
-const STEPS = { ink: "ink found", "one digit": "cropped", pen: "pen", "28×28": "28×28, centred" };
+const STEPS = { ink: "ink found", "one digit": "cropped", pen: "pen, if thin, wider", "28×28": "28×28, centred" };
 const READY = "28×28 already";
 const [ORANGE, BLUE] = [[222, 105, 14], [29, 101, 178]];
 const GREEN = "#1a9641"; // the cell that is looked into
@@ -323,7 +324,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     const track = make("span.track", {}, parts.bar);
     const row = make("button", { type: "button", title: "Show the sum behind it" },
       make("span", {}, `${digit}`), track, parts.share, parts.logit);
-    row.addEventListener("click", () => visit(stages.length - 1, digit, bars));
+    row.addEventListener("click", (event) => visit(stages.length - 1, digit, bars, event));
     bars.append(row);
     return { row, ...parts };
   });
@@ -361,11 +362,12 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     const logits = outputs?.at(-1) ?? [];
     const probabilities = outputs ? network.probabilities(logits) : [];
     const [first, second] = ranked(probabilities);
+    const shown = (digit) => Number((100 * probabilities[digit]).toFixed(1)); // as it is shown
     const percent = (share) => `${text(100 * share, 1)}%`;
     verdict.replaceChildren(...(outputs ? [
       make("b", {}, `${first}`),
       make("span", {}, `${percent(probabilities[first])} sure`, make("br"),
-        `${text(100 * (probabilities[first] - probabilities[second]), 1)} points ahead of ${second}`),
+        `${text(shown(first) - shown(second), 1)} points ahead of ${second}`),
     ] : [make("span", {}, "Nothing to read yet.")]));
     rows.forEach(({ row, bar, share, logit }, digit) => {
       const probability = probabilities[digit] ?? 0;
@@ -392,7 +394,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     const look = make("button", { type: "button", title: "Look into its largest number" }, stage.name);
     const what = `${KINDS[stage.kind]}${stage.relu ? " + ReLU" : ""} · ${sizes(stage)}`;
     const row = make("div.stage", {}, make("div.title", {}, look, make("span", {}, what), range), board);
-    look.addEventListener("click", () => visit(number, strongest(number), row));
+    look.addEventListener("click", (event) => visit(number, strongest(number), row, event));
     find(".network").append(row);
     board.addEventListener("click", (event) => visit(number, cellAt(stage, event), row));
     return { number, stage, row, board, range };
@@ -463,9 +465,10 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     sum: make("div.sum"),
   };
   const panel = make("div.cell", { role: "group", "aria-label": "One number and the sum behind it" },
-    make("div.where", {}, parts.title, parts.pickers, parts.back),
+    make("div.where", {}, parts.title, parts.pickers, parts.back,
+      make("button", { type: "button", onclick: () => find(".desk").scrollIntoView() }, "To the paper")),
     make("div.pictures", {}, make("figure", {}, parts.field, parts.seen), make("figure", {}, parts.map, parts.mapped)),
-    parts.sum);
+    parts.sum, make("p.note.rounded", {}, ROUNDED));
   if (network) whole.at(-1).row.after(panel);
 
   function whereabouts({ number, cell }) {
@@ -483,11 +486,11 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
   }
 
   // Shows another cell, below its stage; what the reader clicked, `still`, stays where it is on the screen.
-  function look(to, still = panel) {
+  function look(to, still = panel, from = null) {
     const focused = panel.contains(root.activeElement);
     const top = still.getBoundingClientRect().top;
     at = to;
-    through = null;
+    through = from;
     explain();
     draw();
     const stage = whole[at.number - 1]?.row ?? find(".legend");
@@ -497,12 +500,15 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     if (focused && lost) parts.title.focus({ preventScroll: true });
   }
 
-  function visit(number, cell, still) {
+  function visit(number, cell, still, event = null) {
     if (!thought.outputs) return;
+    // Who comes forward into a convolution sees first what came along.
+    const from = at && number === at.number + 1 && stages[number].kind === "conv" ? whereabouts(at).map : null;
     if (at && (at.number !== number || at.cell !== cell)) trail.push(at);
-    look({ number, cell, chosen: true }, still);
+    look({ number, cell, chosen: true }, still, from);
     const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
     panel.scrollIntoView({ block: "nearest", behavior });
+    if (event?.detail === 0) parts.title.focus({ preventScroll: true }); // by a key, not by a pointer
   }
 
   function go(number, cell, label = named(number, cell)) {
@@ -537,20 +543,18 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     if (parts.pickers.dataset.key !== key) {
       parts.pickers.dataset.key = key;
       parts.pickers.replaceChildren(...wanted.map(([name, most]) => make("label", {}, `${name} `,
-        make("input", { type: "number", name, min: 0, max: most - 1, oninput: pick }))));
+        make("input", { type: "number", name, min: 0, max: most - 1, oninput: pick, onblur: restore }))));
     }
     for (const input of parts.pickers.querySelectorAll("input")) {
       if (root.activeElement !== input) input.value = places[input.name === "unit" ? "map" : input.name];
     }
   }
 
-  function pick() {
-    const chosen = whereabouts(at);
-    for (const input of parts.pickers.querySelectorAll("input")) {
-      if (input.value === "" || !input.checkValidity()) return;
-      chosen[input.name === "unit" ? "map" : input.name] = Number(input.value);
-    }
-    move(chosen);
+  const restore = () => showPickers(stages[at.number]); // what was typed and meant no cell
+
+  function pick({ target: input }) {
+    if (input.value === "" || !input.checkValidity()) return;
+    move({ ...whereabouts(at), [input.name === "unit" ? "map" : input.name]: Number(input.value) });
   }
 
   // To another cell of the same stage.
@@ -590,6 +594,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     parts.mapped.textContent = at.number === 0 ? "normalised pixels" : `map ${map} of ${name}`;
     parts.map.setAttribute("aria-label",
       `${parts.mapped.textContent}; arrow keys move the cell, now row ${row}, column ${column}`);
+    parts.mapped.append(make("br"), "click, or arrow keys");
   }
 
   function clicked({ target, offsetX, offsetY }, rows, columns) {
@@ -621,7 +626,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     const [red, green, blue] = colour(Math.max(-most, Math.min(most, value)), 1.6 * most); // pale, for the text on it
     return { style: `background: rgb(${red} ${green} ${blue})` };
   }
-  const tinted = (value, most) => make("td.tinted", tint(value, most), signed(value));
+  const tinted = (value, most) => make("td.tinted", tint(text(value) === "0.00" ? 0 : value, most), signed(value));
 
   function pixelSum(cell, value) {
     const grey = thought.digit[cell];
@@ -659,7 +664,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
       ...order.map((i) => {
         const { from, value, weight, product } = terms[i];
         const head = from === null ? "beyond the edge" : go(number - 1, from);
-        return row(head, `${text(value)} × ${text(weight)}`, product);
+        return row(head, `${text(value)} × ${text(weight, 3)}`, product);
       }),
       rest ? row(count(rest, "other"), "", total(products) - total(order.map((i) => products[i]))) : null,
       row("bias", "", bias),
@@ -696,7 +701,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     const rest = sums.length - listed.length;
     const choice = (i) => {
       const does = { type: "button", title: "Show its window", onclick: () => openMap(i) };
-      return make("button.go", { ...does, "aria-pressed": `${i === map}`, "data-map": i }, `map ${i} of ${from.name}`);
+      return make("button.choose", { ...does, "aria-pressed": `${i === map}`, "data-map": i }, `map ${i} of ${from.name}`);
     };
     const row = (head, value) => make("tr", {}, heading(head), tinted(value, most));
     return [
@@ -706,7 +711,8 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
         row("bias", bias),
         ...totals(sum, relu)), ...note),
       section(line(`On map ${map} of ${from.name}, each number that it sees times a weight; together `,
-        make("b", {}, signed(sums[map])), ":"), grids),
+        make("b", {}, signed(sums[map])), ":"), grids,
+        make("p.note", {}, "Click a number that it sees to go there.")),
     ];
   }
 
@@ -720,7 +726,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
   function grid(number, window, caption, field, chosen = () => false) {
     const side = Math.round(Math.sqrt(window.length));
     const most = largest(window.map((term) => term[field]));
-    const content = ({ from, [field]: value }) => field !== "value" ? text(value)
+    const content = ({ from, [field]: value }) => field !== "value" ? text(value, 3)
       : from === null ? make("span", { title: "beyond the edge" }, "0") : go(number - 1, from, text(value));
     const cell = (term) => make(`td${chosen(term) ? ".winner" : ""}`, tint(term[field], most), content(term));
     return make("table.grid", {}, make("caption", {}, caption), ...Array.from({ length: side }, (_, row) =>
@@ -741,9 +747,9 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     };
     const option = (digit) => make("option", { value: digit, selected: digit === other }, `${digit}`);
     const choice = make("select", { onchange: choose, "aria-label": "The other digit" }, ...digits.sort().map(option));
+    const first = ranked(outputs[number])[0] === cell ? `Why ${cell} and not ` : `${cell} against `;
     return [section(
-      line(`Why ${cell} and not `, choice,
-        "? Each number times the difference of its two weights:"),
+      line(first, choice, "? Each number times the difference of its two weights:"),
       table(number, terms, mine.bias - theirs.bias, mine.sum - theirs.sum))];
   }
 
@@ -759,13 +765,14 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     if (!found.length) return [line(`No window of ${next.name} reaches it.`)];
     if (next.kind === "maxpool") {
       return [section(...found.map(({ to, wins }) => line(wins ? "It is the largest in its window, and goes on into "
-        : "A larger one in its window keeps it out of ", go(number + 1, to), ".")))];
+        : "Another of its window, as large or larger, goes on into ", go(number + 1, to))))];
     }
+    if (outputs[number][cell] === 0) return [line(`It is 0, so it adds nothing to ${next.name}.`)];
     const order = ranked(found.map(({ product }) => Math.abs(product))).slice(0, LISTED);
     const most = Math.abs(found[order[0]].product);
     const row = ({ to, product }) => make("tr", {}, heading(go(number + 1, to)), tinted(product, most));
-    const what = found.length > LISTED ? ", and changes these most" : "; what it adds";
-    return [section(line(`It goes into ${count(found.length, "number")} of ${next.name}${what}:`),
+    const what = found.length > LISTED ? "adds most to these" : "adds";
+    return [section(line(`It goes into the sums of ${count(found.length, "number")} of ${next.name}, and ${what}:`),
       make("table.terms", {}, ...order.map((i) => row(found[i]))))];
   }
 
