@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mnistlab needs Python 3.11 or newer. Name one you have: make PYTHON=python3.12 setup"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,export,app,test]'
 	@touch $@
 
 data: setup  ## fetch MNIST into data/ where it is missing
@@ -42,7 +42,6 @@ html: setup  ## render the notebooks to site/, readable without a network
 	$(BIN)/python tools/build_site.py
 
 bench: setup  ## measure speed and accuracy beside their rivals (half an hour; leave the machine alone)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/bench.py
 
 clean:  ## remove what make made, except the data

@@ -11,7 +11,19 @@ from mnistlab.augment import Augmentation, augment
 from mnistlab.checkpoints import CheckpointError, Run, load
 from mnistlab.config import TrainConfig
 from mnistlab.data import DataError, Digits, load_digits, normalise, writers
-from mnistlab.networks import CNN, Ensemble, folded, layer_table, output_size, receptive_field
+from mnistlab.networks import (
+    CNN,
+    MLP,
+    Compact,
+    Ensemble,
+    Improved,
+    LeNet,
+    Simple,
+    folded,
+    layer_table,
+    output_size,
+    receptive_field,
+)
 from mnistlab.paths import home
 from mnistlab.picture import PictureError, Preparation, prepare, to_mnist
 from mnistlab.prediction import Prediction, Predictor
@@ -21,12 +33,16 @@ from mnistlab.training import Evaluation, TrainingError, evaluate, fit
 
 __all__ = [
     "CNN",
+    "MLP",
     "Augmentation",
     "CheckpointError",
+    "Compact",
     "DataError",
     "Digits",
     "Ensemble",
     "Evaluation",
+    "Improved",
+    "LeNet",
     "Ledger",
     "PictureError",
     "Prediction",
@@ -34,6 +50,7 @@ __all__ = [
     "Predictor",
     "Preparation",
     "Run",
+    "Simple",
     "Trace",
     "TrainConfig",
     "TrainingError",

@@ -1,123 +1,273 @@
-"""The command line: python -m mnistlab data | train | evaluate | predict | animate."""
+"""The command line: `mnistlab …`, or `python -m mnistlab …`."""
 
-import argparse
+import os
+import platform
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
+import filelock
 import pandas as pd
+import torch
+import torchvision
+import typer
+from typer import Argument, Option
 
 import mnistlab as ml
+from mnistlab import export, networks, report, training
 from mnistlab.predictions import CLASSES
+from mnistlab.workers import from_first, together
+
+cli = typer.Typer(
+    name="mnistlab",
+    help="How a neural network reads a handwritten digit: train one, try it, look inside, take it elsewhere.",
+    epilog="Exit codes: 0 done, 1 it could not be done, 2 the command was not understood, 130 stopped by Ctrl-C.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Model = StrEnum("Model", {name.__name__: name.__name__.lower() for name in networks.RELATIVES})
+Device = StrEnum("Device", ["auto", "cpu", "cuda", "mps"])
+Precision = StrEnum("Precision", ["auto", "bfloat16", "float32", "float64"])
+Split = StrEnum("Split", ["train", "test"])
+
+WHICH = "A checkpoint, or the folder of a run."
+Checkpoint = Annotated[Path | None, Option(help=WHICH, show_default="models/cnn.safetensors")]
+Reader = Annotated[Path | None, Option(help=WHICH, show_default="models/reader.safetensors")]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m mnistlab", description=ml.__doc__.splitlines()[0])
-    subparsers = parser.add_subparsers(dest="command", required=True)
-
-    subparsers.add_parser("data", help="fetch MNIST into data/ where it is missing, and say what is there")
-
-    train = subparsers.add_parser("train", help="train a network and save it")
-    train.add_argument("--out", type=Path, default=ml.home() / "models" / "runs" / "cnn.safetensors")
-    train.add_argument("--epochs", type=float, default=ml.TrainConfig.epochs)
-    train.add_argument("--learning-rate", type=float, default=ml.TrainConfig.learning_rate)
-    train.add_argument("--batch-size", type=int, default=ml.TrainConfig.batch_size)
-    train.add_argument("--seed", type=int, default=ml.TrainConfig.seed)
-    train.add_argument("--dropout", action="store_true", help="hide random cells while training; it did not pay here")
-    train.add_argument("--device", default=ml.TrainConfig.device)
-    train.add_argument("--resume", action="store_true", help="keep the unfinished run beside --out, and go on from it")
-
-    evaluate = subparsers.add_parser("evaluate", help="count a checkpoint's errors")
-    evaluate.add_argument("checkpoint", type=Path, nargs="?", default=ml.home() / "models" / "cnn.safetensors")
-    evaluate.add_argument("--split", choices=("train", "test"), default="test")
-
-    predict = subparsers.add_parser("predict", help="read pictures of digits: files, folders, patterns")
-    predict.add_argument("pictures", nargs="+", help="photographs, scans or drawings, one digit each")
-    predict.add_argument("--checkpoint", type=Path, default=ml.home() / "models" / "cnn.safetensors")
-    predict.add_argument("--csv", type=Path, help="also write the table as CSV")
-    predict.add_argument("--json", type=Path, help="also write the table as JSON")
-    predict.add_argument("--show-probabilities", action="store_true", help="all ten, and not only the largest")
-
-    animate = subparsers.add_parser("animate", help="film one digit's way through the network")
-    animate.add_argument("--digit", type=int, choices=range(10), default=7, help="the first test digit with this label")
-    animate.add_argument("--index", type=int, help="or the test digit with this number")
-    animate.add_argument("--checkpoint", type=Path, default=ml.home() / "models" / "cnn.safetensors")
-    animate.add_argument("--out", type=Path, default=Path("digit.gif"), help="a .gif or a .webp (default: digit.gif)")
-
-    options = parser.parse_args(arguments)
-    commands = {"data": _data, "train": _train, "evaluate": _evaluate, "predict": _predict, "animate": _animate}
+    """Run one command; its exit code. What went wrong is said in a sentence on stderr."""
     try:
-        commands[options.command](options)
-    except (ml.DataError, ml.CheckpointError, ml.TrainingError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        cli(arguments, prog_name="mnistlab")
+    except SystemExit as done:
+        return int(done.code or 0)
+    except (ImportError, OSError, ValueError, ml.TrainingError) as error:
+        typer.echo(f"error: {error}", err=True)
         return 1
     return 0
 
 
-def _data(options: argparse.Namespace) -> None:
+@cli.command()
+def data() -> None:
+    """Fetch MNIST where it is missing, and say what is there."""
     for split in ("train", "test"):
-        print(ml.load_digits(split))
+        typer.echo(ml.load_digits(split))
 
 
-def _train(options: argparse.Namespace) -> None:
-    if options.out.suffix != ".safetensors":  # said before the training, not after it
-        raise ValueError(f"--out must name a *.safetensors file, not {options.out.name}.")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    train, val = ml.load_digits("train").split(0.15, seed=0)
-    print(f"training on {train}")
-    config = replace(
-        ml.TrainConfig(),
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        dropout=options.dropout,
-        device=options.device,
+@cli.command()
+def info() -> None:
+    """Check the set-up: versions, device, data, checkpoints."""
+    found = training.hardware(ml.TrainConfig())
+    lines = {
+        "mnistlab": ml.__version__,
+        "python": platform.python_version(),
+        "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
+        "device": f"{found['device']}, {found['precision']}, {found['threads'] or torch.get_num_threads()} threads",
+        "home": ml.home(),
+        "data": _where(),
+    }
+    checkpoints = [ml.home() / "models" / f"{name}.safetensors" for name in ("cnn", "reader", "ensemble")]
+    for path in checkpoints:
+        lines[f"models/{path.stem}"] = path if path.is_file() else "missing: fetch the repository again"
+    for name, line in lines.items():
+        typer.echo(f"{name:16}{line}")
+    if not all(path.is_file() for path in checkpoints):
+        raise typer.Exit(1)
+
+
+def _where() -> str:
+    """Which digits there are, without fetching any."""
+    if chosen := os.environ.get("MNISTLAB_DATA"):
+        return f"{ml.load_digits('train')} and {ml.load_digits('test')}, by MNISTLAB_DATA={chosen}"
+    try:
+        return f"{ml.load_digits('train', ml.home() / 'data')} in {ml.home() / 'data'}"
+    except ml.DataError:
+        return "no MNIST yet: run 'mnistlab data' once with a network; without it, scikit-learn's digits stand in"
+
+
+@cli.command()
+def train(
+    model: Annotated[Model, Option(help="Which network; notebook 08 compares them.")] = Model.CNN,
+    epochs: Annotated[float, Option(help="Times through the training digits; 0.5 stops half-way.")] = 2,
+    batch_size: Annotated[int, Option(help="Digits a step, of all processes together.")] = 256,
+    learning_rate: Annotated[float, Option(help="AdamW's, at its peak.")] = 8e-3,
+    dropout: Annotated[bool, Option("--dropout", help="Hide random cells while training.")] = False,
+    device: Annotated[Device, Option(help="auto takes CUDA, else Apple's MPS, else the CPU.")] = Device.auto,
+    precision: Annotated[Precision, Option(help="auto takes bfloat16 where the hardware has it.")] = Precision.auto,
+    out: Annotated[
+        Path | None, Option(help="The folder for all that comes of it.", show_default="models/runs/<model>")
+    ] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the unfinished run in --out, if any.")] = False,
+    seed: Annotated[int, Option(help="Decides the initial weights and everything drawn at random.")] = 0,
+) -> None:
+    """Train a network, and keep all that comes of it in a folder.
+
+    It is judged once on the test digits. It writes checkpoint.safetensors with its card, history.csv, metrics.json,
+    curves.png, confusion.png and samples.png. A run that was stopped goes on with --resume, and ends as if it had not
+    been stopped.
+
+    On several cores or GPUs: torchrun --nproc-per-node=2 -m mnistlab train … --resume
+    """
+    network = next(network for network in networks.RELATIVES if network.__name__ == model.name)
+    config = ml.TrainConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        device=device.value,
+        precision=precision.value,
+        seed=seed,
+        crop=ml.TrainConfig.crop if network.takes_crops else 0.0,
     )
-    state = options.out.with_suffix(".state") if options.resume else None
-    run = ml.fit(ml.CNN(options.seed), train, val, config, state=state)
-    result = ml.evaluate(run.model, val)
-    run.metrics["val"] = result.card()
-    print(f"{run.save(options.out)}: {_said(result)} on {val}")
+    out = out or ml.home() / "models" / "runs" / model
+    with together() as me, ExitStack() as stack:
+        if me.rank == 0:
+            stack.enter_context(_claimed(out))
+        if from_first(me.rank == 0 and _finished(out, resume)):
+            if me.rank == 0:
+                typer.echo(f"{out} holds a finished run; name another --out to train anew.")
+            return
+        train, val = ml.load_digits("train").split(0.15, seed=0)
+        state = out / "unfinished.state"
+        try:
+            run = ml.fit(network(seed), train, val, config, state=state)
+        except KeyboardInterrupt:
+            typer.echo(f"Stopped. The same command with --resume goes on from {state}.", err=True)
+            raise typer.Exit(130) from None
+        if me.rank == 0:
+            run.metrics["val"] = ml.evaluate(run.model, val).card()
+            files = report.write(run, ml.load_digits("test"), out)
+            state.unlink(missing_ok=True)
+            typer.echo(f"{_said(run.metrics['test'])} on the test digits")
+            for file in files:
+                typer.echo(file)
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    digits = ml.load_digits(options.split)
-    result = ml.evaluate(ml.load(options.checkpoint).model, digits)
-    print(f"{options.checkpoint}: {_said(result)} on {digits}")
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing, and nobody else's as long as the block lasts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise ValueError(f"Another process is training into {folder}; wait for it, or name another --out.") from error
 
 
-def _predict(options: argparse.Namespace) -> None:
-    predictions = ml.Predictor.load(options.checkpoint).predict(options.pictures)
+def _finished(folder: Path, resume: bool) -> bool:
+    if (folder / "checkpoint.safetensors").exists():
+        if resume:
+            return True
+        raise ValueError(f"{folder} holds a run already, and nothing is overwritten; name another --out.")
+    if (folder / "unfinished.state").exists() and not resume:
+        raise ValueError(f"{folder} holds an unfinished run; go on with --resume, or name another --out.")
+    return False
+
+
+@cli.command()
+def evaluate(
+    checkpoint: Annotated[Path | None, Argument(help=WHICH, show_default="models/cnn.safetensors")] = None,
+    split: Annotated[Split, Option(help="Which digits.")] = Split.test,
+) -> None:
+    """Count a checkpoint's errors, of all digits and of each."""
+    run, digits = _load(checkpoint), ml.load_digits(split)
+    typer.echo(f"{_said(ml.evaluate(run.model, digits).card())} on {digits}")
+    table = run.predict(digits).table
+    per_digit = ml.analysis.per_digit(table["label"], table["prediction"]).drop(columns=["low", "high"])
+    typer.echo(per_digit.to_string(float_format="{:.4f}".format))
+
+
+@cli.command()
+def predict(
+    pictures: Annotated[list[str], Argument(help="Photographs, scans, drawings: files, folders, patterns.")],
+    checkpoint: Reader = None,
+    csv: Annotated[Path | None, Option(help="Also write the table as CSV.")] = None,
+    json: Annotated[Path | None, Option(help="Also write the table as JSON.")] = None,
+    show_probabilities: Annotated[
+        bool, Option("--show-probabilities", help="All ten, and not only the largest.")
+    ] = False,
+) -> None:
+    """Read pictures of digits, one digit each. Exit code 1 if none of them could be read."""
+    predictions = ml.Predictor.load(_file(checkpoint)).predict(pictures)
     table = predictions.table
-    columns = [c for c in table.columns if options.show_probabilities or c not in CLASSES]
+    columns = [c for c in table.columns if show_probabilities or c not in CLASSES]
     for (_, row), chances in zip(table.iterrows(), predictions.probabilities, strict=True):
         read = "" if pd.isna(row["prediction"]) else f"{row['prediction']} ({row['confidence']:.1%} sure)  "
-        print(f"{row['file']}: {read}{row['error'] or row['warning']}".rstrip())
-        if options.show_probabilities and read:
-            print("    " + "  ".join(f"{digit}: {chance:.1%}" for digit, chance in enumerate(chances)))
-    for path, write in ((options.csv, predictions.to_csv), (options.json, predictions.to_json)):
+        typer.echo(f"{row['file']}: {read}{row['error'] or row['warning']}".rstrip())
+        if show_probabilities and read:
+            typer.echo("    " + "  ".join(f"{digit}: {chance:.1%}" for digit, chance in enumerate(chances)))
+    for path, write in ((csv, predictions.to_csv), (json, predictions.to_json)):
         if path:
-            print(write(path, columns))
+            typer.echo(write(path, columns))
+    if table["prediction"].isna().all():
+        raise typer.Exit(1)
 
 
-def _animate(options: argparse.Namespace) -> None:
-    ml.films.kind_of(options.out)  # refuses another ending before the work, not after it
+@cli.command()
+def animate(
+    digit: Annotated[int, Option(help="The first test digit with this label.", min=0, max=9)] = 7,
+    index: Annotated[int | None, Option(help="Or the test digit with this number.")] = None,
+    checkpoint: Checkpoint = None,
+    out: Annotated[Path, Option(help="A .gif or a .webp.")] = Path("digit.gif"),
+) -> None:
+    """Film one digit's way through the network."""
+    ml.films.kind_of(out)  # refuses another ending before the work, not after it
     digits = ml.load_digits("test")
-    index = options.index
     if index is None:
-        index = int((digits.labels == options.digit).nonzero()[0])
+        index = int((digits.labels == digit).nonzero()[0])
     elif not 0 <= index < len(digits):
         raise ValueError(f"There is no test digit {index}; there are 0 to {len(digits) - 1}.")
-    trace = ml.trace(ml.load(options.checkpoint).model, digits.images[index], int(digits.labels[index]))
+    trace = ml.trace(_load(checkpoint).model, digits.images[index], int(digits.labels[index]))
     film = ml.films.forward(trace)
-    path = film.save(options.out)
-    print(f"{path}: {film.seconds:.0f} s; test digit {index}, a {trace.truth}, read as {trace.prediction}")
+    path = film.save(out)
+    typer.echo(f"{path}: {film.seconds:.0f} s; test digit {index}, a {trace.truth}, read as {trace.prediction}")
 
 
-def _said(result: ml.Evaluation) -> str:
-    low, high = result.interval
-    return f"{result.errors} wrong, {result.accuracy:.2%} (95%: {low:.2%} to {high:.2%})"
+@cli.command("export")
+def export_(
+    out: Annotated[Path, Argument(help="What to write: *.onnx, *.int8.onnx, *.pt2, or *.html for a live page.")],
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Write a network as ONNX, int8, a program or a page.
+
+    *.onnx and *.int8.onnx run wherever onnxruntime does, *.pt2 wherever PyTorch does, and *.html in any browser;
+    none of them needs mnistlab.
+    """
+    path = export.write(_load(checkpoint), out)
+    typer.echo(f"{path}: {path.stat().st_size:,} bytes")
+
+
+@cli.command("app")
+def app_(
+    checkpoint: Reader = None,
+    host: Annotated[str, Option(help="Who may come: 127.0.0.1 this machine, 0.0.0.0 the network.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="Where to listen.", min=1, max=65535)] = 7860,
+) -> None:
+    """Open a page on which to upload or draw digits, until Ctrl-C."""
+    from mnistlab import app
+
+    page = app.launch(ml.Predictor.load(_file(checkpoint)), host=host, port=port)
+    typer.echo(f"{page.local_url} (Ctrl-C ends it)")
+    app.wait(page)
+
+
+def _load(checkpoint: Path | None) -> ml.Run:
+    return ml.load(checkpoint or ml.home() / "models" / "cnn.safetensors")
+
+
+def _file(checkpoint: Path | None) -> Path | None:
+    return checkpoint / "checkpoint.safetensors" if checkpoint and checkpoint.is_dir() else checkpoint
+
+
+def _said(result: dict) -> str:
+    low, high = result["wilson_95"]
+    return f"{result['errors']} wrong, {result['accuracy']:.2%} right (95%: {low:.2%} to {high:.2%})"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ class Run:
             raise CheckpointError(f"A checkpoint is named *.safetensors, not {path.name}.")
         card = {
             "network": type(self.model).__name__,
+            "arguments": getattr(self.model, "arguments", {}),
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "config": asdict(self.config) if self.config else None,
             "metrics": self.metrics,
@@ -96,23 +97,33 @@ class Run:
 
 
 def load(path: str | Path) -> Run:
-    """The run saved at `path`.
+    """The run saved at `path`; of a folder that `mnistlab train` has written, its checkpoint.safetensors.
 
     A *.safetensors file is read with its card; without a card it must hold a CNN. Any other file (*.pth, *.pt)
     is taken for a state_dict of a CNN and read with weights_only=True, so that it can run no code.
     Raises CheckpointError where the file does not fit its network, naming each difference.
     """
     path = Path(path)
+    if path.is_dir():
+        path /= "checkpoint.safetensors"
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint {path}. Train one: python -m mnistlab train --out {path}")
+        raise CheckpointError(f"There is no checkpoint {path}. Train one with: python -m mnistlab train")
     weights = _weights(path)
     card_file = path.with_suffix(".json")
     card = _card(card_file, path) if path.suffix == ".safetensors" and card_file.is_file() else {"network": "CNN"}
     network = getattr(networks, str(card.get("network")), None)
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise CheckpointError(f"{card_file} names the network {card.get('network')!r}, which mnistlab does not have.")
-    model = network()
-    _fit_into(model, weights, path)
+    arguments = card.get("arguments") or {}
+    try:
+        with torch.device("meta"):  # shapes without numbers: a card that lies costs no memory
+            _compare(network(**arguments), weights, path)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{card_file} names no {network.__name__} that can be made: {error}.") from error
+    model = network(**arguments)
+    model.load_state_dict(weights)
     config = card.get("config")
     if config:
         try:
@@ -159,7 +170,7 @@ def _card(file: Path, weights: Path) -> dict:
     return card
 
 
-def _fit_into(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+def _compare(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     expected = model.state_dict()
     said = [f"lacks {name}" for name in expected if name not in weights]
     said += [f"has {name}, which the network has not" for name in weights if name not in expected]
@@ -171,7 +182,6 @@ def _fit_into(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     if said:
         more = f"; and {len(said) - 5} more differences" if len(said) > 5 else ""
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {'; '.join(said[:5])}{more}.")
-    model.load_state_dict(weights)
 
 
 def _json(card: dict) -> str:

@@ -22,7 +22,8 @@ class TrainConfig:
     augment: how far each digit is moved at random, or None.  dropout: False leaves the dropout layers idle.
     seed: order of the digits, augmentation and dropout (the initial weights have their own: CNN(seed=…)).
     device: "auto" takes CUDA, else Apple's MPS, else the CPU.
-    precision: "bfloat16", "float32", or "auto": bfloat16 where the hardware computes in it.
+    precision: "bfloat16", "float32", "float64" (slow, for comparing runs), or "auto": bfloat16 where the hardware
+    computes in it.
     """
 
     epochs: float = 2
@@ -67,7 +68,7 @@ class TrainConfig:
             ("augment", self.augment, self.augment is None or isinstance(self.augment, Augmentation)),
             ("seed", self.seed, type(self.seed) is int),
             ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1),
-            ("precision", self.precision, self.precision in ("auto", "float32", "bfloat16")),
+            ("precision", self.precision, self.precision in ("auto", "float64", "float32", "bfloat16")),
         ):
             if not right:
                 raise ValueError(f"TrainConfig({name}={value!r}) makes no sense; see help(TrainConfig).")

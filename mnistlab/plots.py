@@ -431,6 +431,24 @@ def curves(
     return figure
 
 
+def learning(history: pd.DataFrame, title: str, source: str = "") -> Figure:
+    """A run's history over the epochs: the loss in training and, where it was measured, on the validation digits."""
+    figure = _figure(11, 4, title, source)
+    measured = "val_loss" in history
+    panels = figure.subplots(1, 1 + measured, squeeze=False)[0]
+    panels[0].plot(history["epoch"], history["train_loss"], color=BLUE, lw=2, label="training")
+    panels[0].set(xlabel="epoch", ylabel="loss (log scale)", yscale="log")
+    if measured:
+        ends = history.dropna(subset="val_loss")
+        panels[0].plot(ends["epoch"], ends["val_loss"], color=ORANGE, marker="o", lw=2, label="validation")
+        panels[1].plot(ends["epoch"], 100 * ends["val_accuracy"], color=ORANGE, marker="o", lw=2)
+        panels[1].set(xlabel="epoch", ylabel="accuracy on the validation digits (%)", xlim=panels[0].get_xlim())
+    _log(panels[0].yaxis)
+    panels[0].legend(frameon=False, fontsize=11)
+    sns.despine(figure)
+    return figure
+
+
 def growth(panels: dict[str, pd.Series], title: str) -> Figure:
     """What grows with what: one panel for each series, over its index, on logarithmic axes.
 

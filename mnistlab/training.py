@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mnistlab.augment import augment
 from mnistlab.checkpoints import Run
@@ -24,6 +25,7 @@ from mnistlab.memory import keep_freed_memory
 from mnistlab.paths import written_whole
 from mnistlab.progress import progress
 from mnistlab.tracing import evaluating
+from mnistlab.workers import from_first, shared_norms, total, workers
 
 CROP = 24  # pixels: the last of three poolings leaves 3×3 cells of these as of 28
 TICK = 20  # steps between two rows of the history
@@ -88,6 +90,8 @@ def fit(
       at the network and copy it, and must leave it as it is.
     On one CPU, the same network, digits and config give bit-identical weights. On Linux the process keeps the
     memory that a step frees, for the next.
+    Inside `workers.together`, every process calls this with the same arguments and takes its share of each batch;
+    all end with the weights that one process would have had, but for rounding, and rank 0 alone writes `state`.
     Raises TrainingError where the loss stops being a number, or where `state` belongs to another run.
     """
     config = config or TrainConfig()
@@ -95,28 +99,34 @@ def fit(
         raise TrainingError("Digits without labels cannot teach or test; take splits that have them.")
     if len(train) < 2:
         raise TrainingError("Batch normalisation needs at least two digits to train on.")
+    rank, count = workers()
+    if config.batch_size < 2 * count:
+        raise TrainingError(f"Batches of {config.batch_size} are too small for {count} processes; take larger ones.")
     device = _device(config.device)
     identity = _identity(model, train, val, config, device)
     autocast = _autocast(config.precision, device)
     data = {"source": train.source, "split": train.split_name, "count": len(train), "md5": train.md5}
     train, val = train.to(device), val.to(device) if val is not None else None
     keep_freed_memory()
-    model.to(device, memory_format=torch.channels_last)
+    number = torch.float64 if config.precision == "float64" else torch.float32
+    model.to(device, number, memory_format=torch.channels_last)
     optimizers = _optimizers(model, config)
     peaks = [optimizer.defaults["lr"] for optimizer in optimizers]
     epoch_steps = max(1, len(train) // config.batch_size)  # a smaller last batch is left out: the next epoch shuffles
     steps = max(1, round(config.epochs * epoch_steps))
     step, seconds, history = 0, 0.0, []
-    if state is not None and Path(state).exists():
-        step, seconds, history = _resume(Path(state), identity, model, optimizers)
-    show = progress(steps, step) if show_progress else None
+    found = _read_state(Path(state), identity) if state is not None and rank == 0 else None
+    if found := from_first(found):
+        step, seconds, history = _resume(found, model, optimizers)
+    replica = DistributedDataParallel(model) if count > 1 else model
+    show = progress(steps, step) if show_progress and rank == 0 else None
     losses: list[Tensor] = []
     tick = epoch_steps if device.type == "cuda" else TICK  # asking a GPU for a number makes it wait
     started = saved = time.perf_counter()
 
     # Every draw of a step (augmentation, dropout) comes from the seed and the step's number alone, so that a
     # run can go on from any step without having lived through the ones before.
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), shared_norms(model):
         if watch:
             watch(step, model)
         while step < steps:
@@ -134,17 +144,22 @@ def fit(
                     images = augment(images, config.augment)
                 if step < config.crop * steps:
                     images = images[..., :CROP, :CROP]
-                images = normalise(images).contiguous(memory_format=torch.channels_last)
+                share = 1.0
+                if count > 1:  # all drew the same variations of the whole batch; dropout is each one's own
+                    share = len(labels[rank::count]) * count / len(labels)
+                    images, labels = images[rank::count], labels[rank::count]
+                    torch.manual_seed(_draw(config, f"step of worker {rank}", step))
+                images = normalise(images).to(number, memory_format=torch.channels_last)
                 try:
                     with autocast:
-                        logits = model(images)
+                        logits = replica(images)
                 except RuntimeError as error:
                     if step or not config.crop:
                         raise
                     raise TrainingError(
                         f"The network failed on crops of {CROP}×{CROP} pixels ({error}). If it takes none, set crop=0."
                     ) from error
-                loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+                loss = share * F.cross_entropy(logits.to(number), labels, label_smoothing=config.label_smoothing)
                 model.zero_grad(set_to_none=True)
                 loss.backward()
                 for optimizer in optimizers:
@@ -157,22 +172,23 @@ def fit(
                 if step % tick and not epoch_ends:
                     continue
 
-                history += _rows(losses, step, steps, epoch_steps, config)
+                history += _rows(total(torch.stack(losses)) / count, step, steps, epoch_steps, config)
                 losses.clear()
                 if not all(bool(p.isfinite().all()) for p in model.parameters()):
                     raise _diverged("A weight", "infinite or not a number", step)
                 if epoch_ends:
                     if val is not None:
-                        result = evaluate(model, val, precision=config.precision)
+                        result = _evaluated_together(model, val, config.precision)
                         history[-1] |= {"val_loss": result.loss, "val_accuracy": result.accuracy}
                     history[-1]["seconds"] = seconds + time.perf_counter() - started
-                if state is not None and (step == steps or time.perf_counter() - saved > SAVE_SECONDS):
+                saving = state is not None and rank == 0
+                if saving and (step == steps or time.perf_counter() - saved > SAVE_SECONDS):
                     saved = time.perf_counter()
                     _save_state(Path(state), identity, model, optimizers, step, seconds + saved - started, history)
                 if show:
                     show(history)
 
-    model.to("cpu", memory_format=torch.contiguous_format).eval()
+    model.to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
     return Run(model, config, pd.DataFrame(history), data, _hardware(device, config.precision))
 
 
@@ -220,10 +236,10 @@ def _draw(config: TrainConfig, what: str, number: int) -> int:
     return zlib.crc32(f"{config.seed} {what} {number}".encode())
 
 
-def _rows(losses: list[Tensor], step: int, steps: int, epoch_steps: int, config: TrainConfig) -> list[dict]:
+def _rows(losses: Tensor, step: int, steps: int, epoch_steps: int, config: TrainConfig) -> list[dict]:
     """The history's rows for the losses of the steps up to `step`: one for every TICK of them, and one for the rest."""
     rows, since = [], []
-    for number, loss in enumerate(torch.stack(losses).tolist(), start=step - len(losses) + 1):
+    for number, loss in enumerate(losses.tolist(), start=step - len(losses) + 1):
         if not math.isfinite(loss):
             raise _diverged("The loss", str(loss), number)
         since.append(loss)
@@ -254,14 +270,26 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precis
     if len(digits) == 0:
         raise TrainingError("There are no digits to score.")
     keep_freed_memory()
-    device = next(model.parameters()).device
+    weights = next(model.parameters())
+    device = weights.device
     errors, loss = torch.zeros((), device=device), torch.zeros((), device=device)
     with evaluating(model), torch.inference_mode(), _autocast(precision, device):
         for images, labels in digits.to(device).batches(batch_size):
-            logits = model(normalise(images).contiguous(memory_format=torch.channels_last)).float()
+            logits = model(normalise(images).to(weights.dtype, memory_format=torch.channels_last)).float()
             errors += (logits.argmax(1) != labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum")
     return Evaluation(int(errors), len(digits), float(loss) / len(digits))
+
+
+def _evaluated_together(model: nn.Module, val: Digits, precision: str) -> Evaluation:
+    """Each worker scores its share."""
+    rank, count = workers()
+    errors, digits, loss = evaluate(model, val[rank::count] if count > 1 else val, precision=precision)
+    if count == 1:
+        return Evaluation(errors, digits, loss)
+    device = next(model.parameters()).device
+    errors, digits, loss = total(torch.tensor([errors, digits, loss * digits], device=device)).tolist()
+    return Evaluation(round(errors), round(digits), loss / digits)
 
 
 def _device(wanted: str) -> torch.device:
@@ -289,13 +317,17 @@ def _autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=_precision(precision, device) == "bfloat16")
 
 
+def hardware(config: TrainConfig) -> dict:
+    """What a run of `config` would compute on here, as far as it can change the last bit of a result."""
+    return _hardware(_device(config.device), config.precision)
+
+
 def _hardware(device: torch.device, precision: str) -> dict:
-    """What can change the last bit of a result."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "precision": _precision(precision, device),
-    }
+    } | ({"workers": workers().count} if workers().count > 1 else {})
 
 
 def _identity(model: nn.Module, train: Digits, val: Digits | None, config: TrainConfig, device: torch.device) -> dict:
@@ -336,9 +368,10 @@ def _save_state(
         )
 
 
-def _resume(
-    path: Path, identity: dict, model: nn.Module, optimizers: list[torch.optim.Optimizer]
-) -> tuple[int, float, list[dict]]:
+def _read_state(path: Path, identity: dict) -> dict | None:
+    """What `_save_state` wrote to `path`, or None where there is nothing."""
+    if not path.exists():
+        return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         theirs = state["identity"]
@@ -347,7 +380,7 @@ def _resume(
             f"{path} is not an unfinished run ({error}). Move it away, or name another file."
         ) from error
     other = [
-        f"{name} ({state['identity'].get(name)} there, {value} here)"
+        f"{name} ({theirs.get(name)} there, {value} here)"
         for name, value in identity.items()
         if theirs.get(name) != value
     ]
@@ -356,6 +389,10 @@ def _resume(
             f"{path} belongs to another run: it differs in {'; '.join(other)}. "
             f"Name another file, or delete this one to start anew."
         )
+    return state
+
+
+def _resume(state: dict, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> tuple[int, float, list[dict]]:
     model.load_state_dict(state["model"])
     for optimizer, theirs in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(theirs)

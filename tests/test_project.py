@@ -4,8 +4,6 @@ import ast
 import itertools
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -38,7 +36,7 @@ def imports(file: Path) -> set[str]:
 def test_environment_yml_keeps_step_with_pyproject():
     text = (ROOT / "environment.yml").read_text()
     pip = next(entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict))
-    assert "-e .[notebooks,test]" in pip
+    assert "-e .[notebooks,export,app,test]" in pip
     listed = {name(package) for package in re.findall(r"^#   (\S+): ", text, re.M)}
     assert listed == {name(r) for r in REQUIRED}
 
@@ -164,54 +162,6 @@ def test_settings_are_those_that_were_compared():
         assert means["as it is"] <= min(means.values()) + 5, name  # half of what chance moves one run by
     card = json.loads((ROOT / "models" / "cnn.json").read_text())
     assert card["config"] == result("recipe_best")["configs"]["as it is"]
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["animate", "--help"]])
-def test_command_line_explains_itself(arguments):
-    done = subprocess.run([sys.executable, "-m", "mnistlab", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0 and "usage: python -m mnistlab" in done.stdout
-
-
-def test_command_line(monkeypatch, tmp_path, capsys):
-    from mnistlab.__main__ import main
-
-    monkeypatch.setenv("MNISTLAB_DATA", "offline")
-    out = tmp_path / "mine.safetensors"
-    assert main(["data"]) == 0
-    assert "1,437 digits · scikit-learn" in capsys.readouterr().out
-    chosen = ml.TrainConfig(epochs=2, learning_rate=0.004, batch_size=32, seed=5, dropout=True, device="cpu")
-    words = [
-        "--epochs",
-        "2",
-        "--learning-rate",
-        "0.004",
-        "--batch-size",
-        "32",
-        "--seed",
-        "5",
-        "--dropout",
-        "--device",
-        "cpu",
-        "--resume",
-    ]
-    assert main(["train", "--out", str(out), *words]) == 0
-    assert "wrong" in capsys.readouterr().out and ml.load(out).config == chosen
-    assert out.with_suffix(".state").exists()
-    assert main(["evaluate", str(out)]) == 0
-    assert "wrong" in capsys.readouterr().out
-    assert main(["evaluate", str(tmp_path / "none.safetensors")]) == 1
-    assert "error: There is no checkpoint" in capsys.readouterr().err
-    assert main(["train", "--out", str(tmp_path / "mine.pth")]) == 1
-    assert "safetensors" in capsys.readouterr().err
-    film = tmp_path / "three.gif"
-    assert main(["animate", "--digit", "3", "--checkpoint", str(out), "--out", str(film)]) == 0
-    assert re.search(r"a 3, read as \d", capsys.readouterr().out) and film.read_bytes()[:4] == b"GIF8"
-    assert main(["animate", "--index", "360"]) == 1
-    assert "There is no test digit 360; there are 0 to 359" in capsys.readouterr().err
-    assert main(["animate", "--out", str(tmp_path / "film.avi")]) == 1
-    assert ".gif or .webp" in capsys.readouterr().err
-    assert main(["train", "--epochs", "0"]) == 1
-    assert "epochs" in capsys.readouterr().err
 
 
 def test_readme_quotes_what_the_explorer_costs():

@@ -1,0 +1,211 @@
+"""The command line as its user meets it: what it writes, what it says, and what it says when something is wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import confusion_matrix, precision_score
+
+import mnistlab as ml
+from mnistlab import networks
+from mnistlab.__main__ import main
+
+WORDS = ["--epochs", "2", "--learning-rate", "0.004", "--batch-size", "32", "--seed", "5", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setenv("MNISTLAB_DATA", "offline")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "mine"
+    environment = os.environ | {"MNISTLAB_DATA": "offline"}
+    command = [sys.executable, "-m", "mnistlab", "train", "--model", "lenet", "--out", str(out), "--dropout", *WORDS]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "wrong" in done.stdout and done.stdout.count(str(out)) == 7
+    return out
+
+
+@pytest.mark.parametrize(
+    "command", ["", "data", "info", "train", "evaluate", "predict", "animate", "export", "app"], ids=lambda c: c or "-"
+)
+def test_help(command, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"Usage: mnistlab {command}".strip() in said and max(map(len, said.splitlines())) <= 80
+
+
+def test_the_script_and_the_module_are_one(tmp_path):
+    script = Path(sys.executable).with_name("mnistlab")
+    both = [
+        subprocess.run([*command, "evaluate", str(tmp_path / "none")], capture_output=True, text=True)
+        for command in ([script], [sys.executable, "-m", "mnistlab"])
+    ]
+    assert both[0].returncode == both[1].returncode == 1
+    assert both[0].stderr == both[1].stderr and both[0].stderr.startswith("error: There is no checkpoint")
+    assert both[0].stdout == ""
+
+
+def test_data_and_info(capsys):
+    assert main(["data"]) == 0
+    assert "1,437 digits · scikit-learn" in capsys.readouterr().out
+    assert main(["info"]) == 0
+    said = capsys.readouterr().out
+    for part in (ml.__version__, torch.__version__, str(ml.home()), "1,437 digits", "models/cnn"):
+        assert part in said
+
+
+def test_info_fetches_nothing_and_says_what_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("MNISTLAB_DATA")
+    monkeypatch.setenv("MNISTLAB_HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    assert main(["info"]) == 1
+    said = capsys.readouterr().out
+    assert "no MNIST yet: run 'mnistlab data'" in said and said.count("missing") == 3
+    assert not any((tmp_path / "data").iterdir())
+
+
+def test_train_writes_everything(trained):
+    run = ml.load(trained)
+    assert isinstance(run.model, networks.LeNet)
+    assert run.config == ml.TrainConfig(
+        epochs=2, learning_rate=0.004, batch_size=32, seed=5, dropout=True, device="cpu", crop=0.0
+    )
+    names = {path.name for path in trained.iterdir()} - {".lock"}
+    assert names == {
+        "checkpoint.safetensors",
+        "checkpoint.json",
+        "history.csv",
+        "metrics.json",
+        "curves.png",
+        "confusion.png",
+        "samples.png",
+    }
+    history = pd.read_csv(trained / "history.csv")
+    assert history["step"].iloc[-1] == 2 * (1221 // 32) and history["val_loss"].notna().sum() == 2
+    test = ml.load_digits("test")
+    with torch.no_grad():
+        found = run.model(ml.normalise(test.images)).argmax(1)
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["test"]["errors"] == int((found != test.labels).sum())
+    precisions = precision_score(test.labels, found, average=None)
+    assert [metrics["test_per_digit"][str(d)]["precision"] for d in range(10)] == pytest.approx(precisions.tolist())
+    for name in ("curves", "confusion", "samples"):
+        picture = np.asarray(Image.open(trained / f"{name}.png").convert("L"))
+        assert min(picture.shape) > 200 and picture.std() > 5
+
+
+def test_nothing_is_overwritten(trained, capsys):
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    assert main(["train", "--model", "lenet", "--out", str(trained), *WORDS]) == 1
+    assert "name another --out" in capsys.readouterr().err
+    assert main(["train", "--model", "lenet", "--out", str(trained), "--resume", *WORDS]) == 0
+    assert "holds a finished run" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+
+
+def test_one_folder_is_for_one_process(tmp_path, capsys):
+    import filelock
+
+    with filelock.FileLock(tmp_path / ".lock"):
+        assert main(["train", "--out", str(tmp_path)]) == 1
+    assert "Another process is training into" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way there")
+def test_a_stopped_run_goes_on(tmp_path, capsys):
+    out, words = tmp_path / "run", ["--model", "mlp", "--epochs", "600", "--batch-size", "32", "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnistlab", "train", "--out", str(out), *words], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "unfinished.state").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "--resume" in said and "Traceback" not in said
+    state = torch.load(out / "unfinished.state", weights_only=True)
+    assert main(["train", "--out", str(out), *words]) == 1
+    assert "go on with --resume" in capsys.readouterr().err
+    other = [word.replace("600", "601") for word in words]
+    assert main(["train", "--out", str(out), "--resume", *other]) == 1
+    assert "belongs to another run: it differs in epochs" in capsys.readouterr().err
+    assert torch.load(out / "unfinished.state", weights_only=True)["step"] == state["step"]
+
+
+def test_evaluate(trained, capsys):
+    assert main(["evaluate", str(trained), "--split", "test"]) == 0
+    first, *table = capsys.readouterr().out.splitlines()
+    test = ml.load_digits("test")
+    with torch.no_grad():
+        found = ml.load(trained).model(ml.normalise(test.images)).argmax(1)
+    assert int(first.split()[0]) == int((found != test.labels).sum())
+    counts = confusion_matrix(test.labels, found)
+    rows = [line.split() for line in table[2:]]
+    assert [int(row[1]) for row in rows] == counts.sum(1).tolist()
+    assert [float(row[4]) for row in rows] == pytest.approx((counts.diagonal() / counts.sum(1)).tolist(), abs=5e-5)
+
+
+def test_predict_says_by_its_exit_code_that_nothing_was_read(tmp_path, capsys):
+    (tmp_path / "no.png").write_bytes(b"nothing")
+    assert main(["predict", str(tmp_path), "--csv", str(tmp_path / "read.csv")]) == 1
+    said = capsys.readouterr()
+    assert "no.png: " in said.out and "Traceback" not in said.out + said.err
+    assert pd.read_csv(tmp_path / "read.csv")["error"].notna().all()
+
+
+def test_predict_with_a_run_of_ones_own(trained, capsys):
+    assert main(["predict", "data/samples/photo_ruled_9_2.jpg", "--checkpoint", str(trained)]) == 0
+    assert re.search(r"photo_ruled_9_2.jpg: \d \(\d", capsys.readouterr().out)
+
+
+def test_animate(tmp_path, capsys):
+    film = tmp_path / "three.gif"
+    assert main(["animate", "--digit", "3", "--out", str(film)]) == 0
+    assert re.search(r"a 3, read as \d", capsys.readouterr().out) and film.read_bytes()[:4] == b"GIF8"
+
+
+def test_export(trained, tmp_path, capsys):
+    assert main(["export", str(tmp_path / "page.html")]) == 0
+    page = tmp_path / "page.html"
+    assert f"{page}: {page.stat().st_size:,} bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["evaluate", "no/such.safetensors"], 1, "There is no checkpoint"),
+        (["animate", "--index", "360"], 1, "There is no test digit 360; there are 0 to 359"),
+        (["animate", "--out", "film.avi"], 1, ".gif or .webp"),
+        (["animate", "--checkpoint", "LENET"], 1, "trace a CNN"),
+        (["export", "net.keras"], 1, ".onnx"),
+        (["train", "--epochs", "0"], 1, "TrainConfig(epochs=0.0)"),
+        (["train", "--device", "cuda"], 1, "There is no device 'cuda'"),
+        (["train", "--model", "resnet"], 2, "resnet"),
+        (["train", "--epochs", "many"], 2, "--epochs"),
+        (["predict"], 2, "pictures"),
+        (["dance"], 2, "dance"),
+        (["app", "--port", "0"], 2, "port"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_users_mistakes_are_answered_in_a_sentence(words, code, said, trained, capsys, monkeypatch, tmp_path):
+    if words[-1] == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr("mnistlab.__main__.ml.home", lambda: tmp_path) if words[0] == "train" else None  # for --out
+    assert main([str(trained) if word == "LENET" else word for word in words]) == code
+    heard = capsys.readouterr()
+    assert said in heard.err and "Traceback" not in heard.err and heard.out == ""
