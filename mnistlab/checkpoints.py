@@ -115,6 +115,8 @@ def load(path: str | Path) -> Run:
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise CheckpointError(f"{card_file} names the network {card.get('network')!r}, which mnistlab does not have.")
     arguments = card.get("arguments") or {}
+    if not isinstance(arguments, dict):
+        raise CheckpointError(f"{card_file} gives arguments that are none: {arguments!r}.")
     try:
         with torch.device("meta"):  # shapes without numbers: a card that lies costs no memory
             _compare(network(**arguments), weights, path)

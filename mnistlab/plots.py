@@ -20,6 +20,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 from torch import Tensor
+from torch.autograd.graph import Node
+from torch.nn import Module
 
 from mnistlab.data import Digits
 from mnistlab.training import wilson
@@ -898,6 +900,142 @@ def reliability(panels: dict[str, pd.DataFrame], title: str, source: str = "") -
     return figure
 
 
+def sizes(table: pd.DataFrame, title: str) -> Figure:
+    """Networks by their columns `parameters` and `multiply_adds`, each on a logarithmic axis."""
+    figure = _figure(11, 0.42 * len(table) + 1.6, title)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (column, colour) in zip(panels, (("parameters", ORANGE), ("multiply_adds", BLUE)), strict=True):
+        axes.barh(table.index, table[column], color=colour)
+        for place, count in enumerate(table[column]):
+            axes.text(count * 1.15, place, f"{count:,}", va="center", fontsize=11)
+        axes.set(xscale="log", xlim=(table[column].min() / 3, table[column].max() * 12))
+        axes.set_xlabel(f"{column.replace('_', '-')} (log scale)", fontsize=11)
+        axes.tick_params(axis="y", labelsize=12, length=0)
+    panels[0].invert_yaxis()
+    sns.despine(figure)
+    return figure
+
+
+OPERATIONS = {
+    "Convolution": "convolution",
+    "MaxPool2DWithIndices": "max pooling",
+    "Relu": "ReLU",
+    "View": "flatten",
+    "Addmm": "multiply, add",
+    "LogSoftmax": "log softmax",
+    "NllLoss": "loss",
+}
+
+
+def computation_graph(loss: Tensor, model: Module, title: str, columns: int = 7) -> Figure:
+    """What PyTorch remembers of how `loss` came about: its operations in order, and the parameters that go into each.
+
+    For networks without branches, whose layers form one chain.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    chain, node = [], loss.grad_fn
+    while node is not None:
+        leaves = [leaf for following, _ in node.next_functions if (leaf := _leaf(following)) is not None]
+        chain.insert(0, (node.name().split("Backward")[0], [(names[id(leaf)], tuple(leaf.shape)) for leaf in leaves]))
+        node = next((following for following, _ in node.next_functions if following and _leaf(following) is None), None)
+    rows = -(-len(chain) // columns)
+    figure = _figure(1.75 * columns, 2.3 * rows + 0.5, title)
+    axes = _bare(figure.subplots())
+    for place, (operation, leaves) in enumerate(chain):
+        row, column = divmod(place, columns)
+        x, y = 1.75 * column, -2.3 * row
+        said = {"ha": "center", "va": "center", "fontsize": 10.5}
+        look = {"boxstyle": "round,pad=0.45", "edgecolor": BLUE, "facecolor": "#e8f0f8"}
+        axes.text(x, y, OPERATIONS.get(operation, operation), bbox=look, **said)
+        if place:
+            start = (x - 0.95, y) if column else (x - 1.0, y)
+            axes.annotate("", (x - 0.72, y), start, arrowprops={"arrowstyle": "->", "color": GREY, "lw": 1.5})
+        for line, (name, shape) in enumerate(sorted(leaves, reverse=True)):  # weights, then biases
+            text = f"{name}\n{' × '.join(map(str, shape))}"
+            axes.text(x, y - 0.68 - 0.55 * line, text, color=ORANGE, **{**said, "fontsize": 9.5})
+        if leaves:
+            axes.annotate("", (x, y - 0.22), (x, y - 0.45), arrowprops={"arrowstyle": "->", "color": ORANGE})
+    axes.set(xlim=(-1, 1.75 * columns - 0.75), ylim=(-2.3 * rows + 0.65, 0.5))
+    return figure
+
+
+def _leaf(node: Node | None) -> Tensor | None:
+    """The parameter behind a node of PyTorch's graph, where there is no more than a transposition before it."""
+    while node is not None and node.name() == "TBackward0":
+        node = node.next_functions[0][0]
+    return getattr(node, "variable", None)
+
+
+def costs_and_errors(table: pd.DataFrame, title: str, source: str = "") -> Figure:
+    """One named dot for each row: its `multiply_adds` against its `errors` in percent, both on logarithmic axes."""
+    figure = _figure(9, 4.4, title, source)
+    axes = figure.subplots()
+    axes.scatter(table["multiply_adds"], 100 * table["errors"], s=70, color=BLUE, zorder=3)
+    for index, (name, row) in enumerate(table.sort_values("multiply_adds").iterrows()):
+        place, offset = (row["multiply_adds"], 100 * row["errors"]), (0, -18 if index % 2 else 9)
+        axes.annotate(name, place, offset, textcoords="offset points", ha="center", fontsize=12)
+    axes.set(xscale="log", yscale="log", xlabel="multiply-adds of one digit (log scale)")
+    axes.set_ylabel("misread digits, % (log scale)")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / 1.35, high * 1.35)
+    _log(axes.yaxis)
+    axes.margins(x=0.12)
+    axes.grid(color="#e4e4e4", lw=0.8)
+    sns.despine(figure)
+    return figure
+
+
+def seeds(
+    rows: dict[str, Sequence[float]],
+    title: str,
+    x: str,
+    *,
+    bands: dict[str, tuple[float, float]] | None = None,
+    source: str = "",
+) -> Figure:
+    """A line for each name: one dot a run, a bar at their mean, and beside it mean ± standard deviation.
+
+    bands: name → the lowest and highest that others claim, as a grey bar behind.
+    """
+    figure = _figure(10, 0.5 * len(rows) + 1.4, title, source)
+    axes = figure.subplots()
+    for place, (name, values) in enumerate(rows.items()):
+        mean, std = np.mean(values), np.std(values, ddof=1)
+        if bands and name in bands:
+            low, high = bands[name]
+            centre, width = (low + high) / 2, max(high - low, 0.02)
+            axes.barh(place, width, left=centre - width / 2, height=0.62, color="#cfcfcf", zorder=1)
+        axes.plot([mean, mean], [place - 0.3, place + 0.3], color=ORANGE, lw=3, zorder=2)
+        axes.scatter(values, [place] * len(values), color=BLUE, s=34, alpha=0.7, zorder=3)
+        text = f"{mean:.2f} ± {std:.2f}"
+        axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=11)
+    axes.set_yticks(range(len(rows)), rows, fontsize=12)
+    axes.set(ylim=(len(rows) - 0.5, -0.5))
+    axes.set_xlabel(x, fontsize=11)
+    axes.margins(x=0.04)
+    axes.grid(axis="x", color="#e4e4e4", lw=0.8)
+    axes.tick_params(axis="y", length=0)
+    sns.despine(figure, left=True)
+    return figure
+
+
+def sweeps(table: pd.DataFrame, title: str, source: str = "") -> Figure:
+    """One panel an `optimiser`, one line a `batch_size`: mean `val_accuracy` in percent over the `learning_rate`."""
+    panels = dict(list(table.groupby("optimiser", sort=False)))
+    figure = _figure(12, 4.2, title, source)
+    for axes, (name, rows) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
+        for (size, line), colour in zip(rows.groupby("batch_size"), (BLUE, ORANGE, GREEN, GREY), strict=False):
+            means = 100 * line.groupby("learning_rate")["val_accuracy"].mean()
+            axes.plot(means, color=colour, marker="o", lw=2.2, label=f"batches of {size}")
+        axes.set(xscale="log", xlabel="learning rate (log scale)", ylim=(0, 103))
+        axes.set_title(name, fontsize=13)
+        axes.grid(axis="y", color="#e4e4e4", lw=0.8)
+    figure.axes[0].set_ylabel("accuracy on the validation digits (%)")
+    figure.axes[0].legend(frameon=False, fontsize=11, loc="lower center")
+    sns.despine(figure)
+    return figure
+
+
 def dots(table: pd.DataFrame, title: str, x: str) -> Figure:
     """A line for each row of `table`, with a dot for each column, shares in percent; the last column stands out.
 
@@ -915,4 +1053,96 @@ def dots(table: pd.DataFrame, title: str, x: str) -> Figure:
     axes.grid(axis="y", color="#e4e4e4", lw=0.8)
     axes.legend(frameon=False, fontsize=11, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=len(table.columns))
     sns.despine(figure, left=True)
+    return figure
+
+
+def bars(panels: dict[str, pd.DataFrame], title: str, source: str = "") -> Figure:
+    """One panel for each table: a group of bars for each row, one for each column, its number at its end."""
+    rows = max(len(table) * max(len(table.columns), 1.5) for table in panels.values())
+    figure = _figure(5 + 2.5 * len(panels), 0.3 * rows + 1.5, title, source)
+    for axes, (name, table) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True):
+        high = 0.8 / len(table.columns)
+        for n, (label, values) in enumerate(table.items()):
+            places = np.arange(len(table)) + (n - (len(table.columns) - 1) / 2) * high
+            axes.barh(places, values, height=0.92 * high, color=(BLUE, ORANGE, GREEN)[n % 3], label=label)
+            for place, value in zip(places, values, strict=True):
+                text = f" {value:,.0f}" if value >= 100 else f" {value:.3g}"
+                axes.text(value, place, text, va="center", fontsize=11)
+        axes.set_yticks(range(len(table)), table.index, fontsize=11)
+        axes.set(xlabel=name, xlim=(0, 1.25 * table.max(axis=None)), ylim=(len(table) - 0.5, -0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter("{x:,g}")
+        if len(table.columns) > 1:
+            axes.legend(frameon=False, fontsize=11, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    sns.despine(figure)
+    return figure
+
+
+def program(steps: Sequence[tuple[str, str]], title: str, columns: int = 8) -> Figure:
+    """A chain of operations, each (name, shape of what it makes), in reading order, as boxes with arrows between."""
+    colours = {"conv2d": BLUE, "max_pool2d": GREEN, "linear": ORANGE}
+    rows = -(-len(steps) // columns)
+    figure = _figure(11.5, 1.15 * rows + 0.7, title)
+    axes = _bare(figure.subplots())
+    arrow = {"arrowstyle": "-|>", "color": "#888888", "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+    for index, (name, shape) in enumerate(steps):
+        y, x = divmod(index, columns)
+        axes.add_patch(Rectangle((x - 0.41, y - 0.3), 0.82, 0.6, color=colours.get(name, GREY), alpha=0.9, lw=0))
+        axes.text(x, y - 0.1, name, ha="center", va="center", fontsize=11, fontweight="bold", color="white")
+        axes.text(x, y + 0.13, shape, ha="center", va="center", fontsize=10, color="white")
+        if x < columns - 1 and index < len(steps) - 1:
+            axes.annotate("", (x + 0.58, y), (x + 0.42, y), arrowprops=arrow)
+        elif index < len(steps) - 1:  # down, back along the gap, and into the next row
+            axes.plot([x, x, 0, 0], [y + 0.3, y + 0.5, y + 0.5, y + 0.6], color=arrow["color"], lw=arrow["lw"])
+            axes.annotate("", (0, y + 0.7), (0, y + 0.55), arrowprops=arrow)
+    axes.set(xlim=(-0.5, min(columns, len(steps)) - 0.5), ylim=(rows - 0.6, -0.4))
+    return figure
+
+
+def rounding(weights: Tensor, codes: Tensor, step: float, errors: Tensor, title: str) -> Figure:
+    """(3, 3) weights, the whole numbers they become, and those times `step`; beside them errors, in steps."""
+    figure = _figure(11.5, 3.5, title)
+    parts = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.35])
+    tables = {
+        "weights": (weights, ".4f"),
+        f"codes: weight ÷ {step:.5f}": (codes.double(), "+.0f"),
+        "codes × step": (codes * step, ".4f"),
+    }
+    for axes, sign, (name, (table, form)) in zip(parts, ("→", "→", ""), tables.items(), strict=False):
+        _picture(_bare(axes), table, signed=True)
+        _write(axes, table.numpy(), form, dark=0.7 * float(table.abs().max()), fontsize=12)
+        axes.set_title(name, fontsize=11)
+        axes.text(1.09, 0.5, sign, transform=axes.transAxes, fontsize=18, ha="center", va="center")
+    parts[3].hist(errors.flatten().numpy(), np.linspace(-0.6, 0.6, 25), color=BLUE)
+    for edge in (-0.5, 0.5):
+        parts[3].axvline(edge, color=ORANGE, linestyle="--", lw=1.5)
+    parts[3].set(xlabel="rounding error, in steps", ylabel="weights", box_aspect=0.8)
+    parts[3].set_title(f"all {errors.numel():,} of the layer", fontsize=11)
+    sns.despine(ax=parts[3])
+    return figure
+
+
+def differences(found: dict[str, Tensor], leads: Tensor, title: str, source: str = "") -> Figure:
+    """How far logits moved, one histogram for each named table, beside the leads that keep the answers, log scale.
+
+    leads: of each digit, its largest logit minus the second. What did not move at all is in the legend only.
+    """
+    figure = _figure(9.5, 3.9, title, source)
+    axes = figure.subplots()
+    tables = {name: values.abs().flatten().numpy() for name, values in found.items()}
+    moved = np.concatenate([values[values > 0] for values in tables.values()] + [leads.numpy()])
+    edges = np.logspace(np.floor(np.log10(moved.min())), np.ceil(np.log10(moved.max())), 61)
+    for (name, values), colour in zip(tables.items(), (ORANGE, GREEN), strict=False):
+        label = f"{name}: difference of a logit"
+        if still := (values == 0).mean():
+            label += f" ({still:.0%} are exactly 0)"
+        share = np.full(values.shape, 100 / values.size)
+        axes.hist(values, edges, weights=share, color=colour, alpha=0.75, label=label)
+    share = np.full(leads.shape, 100 / len(leads))
+    axes.hist(leads.numpy(), edges, weights=share, color=BLUE, alpha=0.75, label="lead of the answer over the second")
+    axes.axvline(float(leads.min()), color=BLUE, linestyle="--", lw=1.5, label=f"smallest lead: {leads.min():.2g}")
+    axes.set(xscale="log", xlabel="size (log scale)", ylabel="% of each", xlim=(edges[0], edges[-1]))
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=10, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    sns.despine(figure)
     return figure

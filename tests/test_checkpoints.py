@@ -72,6 +72,32 @@ def test_card_of_other_weights_is_refused(run, saved, tmp_path):
         ml.load(saved)
 
 
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        ({"network": "LeNet"}, "does not fit LeNet"),
+        ({"network": "MLP", "arguments": {"hidden": [10**9]}}, "does not fit MLP"),
+        ({"network": "MLP", "arguments": {"hidden": ["many"]}}, "no MLP that can be made"),
+        ({"network": "CNN", "arguments": {"wide": 3}}, "no CNN that can be made"),
+        ({"network": "Sequential"}, "which mnistlab does not have"),
+        ({"arguments": 7}, "arguments"),
+    ],
+)
+def test_cards_that_lie_about_the_network_are_refused(saved, lie, words):
+    """A billion cells would take 3 TB, if the card were believed before the weights were looked at."""
+    card = json.loads(saved.with_suffix(".json").read_text()) | lie
+    saved.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(ml.CheckpointError, match=words):
+        ml.load(saved)
+
+
+def test_a_folder_stands_for_its_checkpoint(run, tmp_path):
+    run.save(tmp_path / "checkpoint.safetensors")
+    assert torch.equal(ml.load(tmp_path).model.conv1.weight, run.model.conv1.weight)
+    with pytest.raises(ml.CheckpointError, match="There is no checkpoint"):
+        ml.load(tmp_path.parent)
+
+
 def test_written_whole(tmp_path):
     file = tmp_path / "new" / "file.txt"
     with paths.written_whole(file) as part:

@@ -29,7 +29,11 @@ def start(*arguments: str, offline: bool = True) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    said, complaint = process.communicate(timeout=300)
+    try:
+        said, complaint = process.communicate(timeout=400)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun takes its workers with it
+        raise
     assert process.returncode == 0, complaint
     return said
 
