@@ -1,6 +1,6 @@
 """Everything that the README and the notebooks say about speed, measured side by side: `make bench`.
 
-    python benchmarks/bench.py [loops] [profile] [accuracy] [inference] [cost] [choosing]
+    python benchmarks/bench.py [loops] [profile] [accuracy] [cost] [choosing]
 
 Each part writes benchmarks/results/<part>.json; without names all are run. Needs MNIST, an otherwise idle machine
 and, on two cores, half an hour.
@@ -8,7 +8,6 @@ and, on two cores, half an hour.
 
 import statistics
 import sys
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,12 +16,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import peers
 import torch
 from contest import contest
 from measuring import RESULTS, machine, mnist, write
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mnistlab as ml
@@ -189,145 +187,6 @@ def accuracy() -> dict:
     return result
 
 
-# Inference
-
-
-def _shipped() -> tuple[nn.Sequential, Tensor]:
-    return ml.load(ml.home() / "models" / "cnn.safetensors").model, ml.normalise(mnist("test").images)
-
-
-def _repeated(predict: Callable[[Any], Any], images: Any) -> Callable[[int, int], Any]:
-    """A contestant: (batch, repeats) gives the seconds of each prediction, (0, 0) the errors on the test set."""
-    labels = mnist("test").labels
-
-    def act(batch: int, repeats: int) -> Any:
-        if not batch:
-            parts = [torch.as_tensor(np.asarray(_logits(predict(part)))) for part in _split(images)]
-            return int((torch.cat(parts).argmax(1) != labels).sum())
-        some, seconds = images[:batch], []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            predict(some)
-            seconds.append(time.perf_counter() - start)
-        return seconds
-
-    return act
-
-
-def _split(images: Any) -> list:
-    return [images[start : start + 1000] for start in range(0, len(images), 1000)]
-
-
-def _logits(output: Any) -> Any:
-    return output.float() if isinstance(output, Tensor) else output[0]
-
-
-def eager() -> Callable[[int, int], list[float]]:
-    model, images = _shipped()
-
-    @torch.no_grad()
-    def predict(some: Tensor) -> Tensor:
-        return model(some)
-
-    return _repeated(predict, images)
-
-
-def _folded(precision: torch.dtype) -> Callable[[int, int], list[float]]:
-    model, images = _shipped()
-    ml.evaluate(model, mnist("test")[:1000])  # from here on the process keeps freed memory, as in any use of mnistlab
-    small = networks.folded(model).to(precision, memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def predict(some: Tensor) -> Tensor:
-        return small(some.to(precision, memory_format=torch.channels_last))
-
-    return _repeated(predict, images)
-
-
-def folded_float32() -> Callable[[int, int], list[float]]:
-    return _folded(torch.float32)
-
-
-def folded_bfloat16() -> Callable[[int, int], list[float]]:
-    return _folded(torch.bfloat16)
-
-
-def _onnx(folder: str) -> Path:
-    model, images = _shipped()
-    path = Path(folder) / "cnn.onnx"
-    batch = torch.export.Dim("batch", min=1, max=100_000)
-    torch.onnx.export(
-        networks.folded(model), (images[:2],), path, dynamo=True, dynamic_shapes=({0: batch},), verbose=False
-    )
-    return path
-
-
-def _session(path: Path) -> Callable[[int, int], list[float]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return _repeated(lambda some: session.run(None, {name: some}), _shipped()[1].numpy())
-
-
-def onnxruntime_float32() -> Callable[[int, int], list[float]]:
-    with tempfile.TemporaryDirectory() as folder:
-        return _session(_onnx(folder))
-
-
-def onnxruntime_int8() -> Callable[[int, int], list[float]]:
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
-
-    class Some(CalibrationDataReader):
-        def __init__(self, name: str) -> None:
-            images = ml.normalise(mnist("train").images[:500])
-            self.batches = iter([{name: part.numpy()} for part in images.split(50)])
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.batches, None)
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = _onnx(folder)
-        import onnx
-
-        small = path.with_name("int8.onnx")
-        quantize_static(path, small, Some(onnx.load(path).graph.input[0].name))
-        return _session(small)
-
-
-def inference() -> dict:
-    """Digits a second with batches of 1, 64 and 1000, normalised beforehand; in turn, ROUNDS times."""
-    forms = {
-        "eager float32": eager,
-        "folded, float32, channels last": folded_float32,
-        "folded, bfloat16, channels last": folded_bfloat16,
-        "onnxruntime float32": onnxruntime_float32,
-        "onnxruntime int8": onnxruntime_int8,
-    }
-    repeats = {1: 300, 64: 30, 1000: 4}
-    taken: dict = {name: {batch: [] for batch in repeats} for name in forms}
-    with contest(**forms) as run:
-        errors = {name: contestant.call(0, 0)[1] for name, contestant in run.items()}
-        for _ in range(ROUNDS):
-            for batch, count in repeats.items():
-                for name, contestant in run.items():
-                    taken[name][batch] += contestant.call(batch, count)[1]
-    measured = {
-        name: {"errors": errors[name]}
-        | {
-            str(batch): {
-                "digits_a_second": batch / statistics.median(values),
-                "milliseconds": {f"p{p}": float(np.percentile(values, p)) * 1e3 for p in (50, 99)},
-            }
-            for batch, values in batches.items()
-        }
-        for name, batches in taken.items()
-    }
-    return {"forms": measured}
-
-
 # What it costs to grow
 
 
@@ -421,7 +280,7 @@ def choosing() -> dict:
     return {"runs": rows, "best_of": table}
 
 
-PARTS = {part.__name__: part for part in (loops, profile, accuracy, inference, cost, choosing)}
+PARTS = {part.__name__: part for part in (loops, profile, accuracy, cost, choosing)}
 
 
 def main(names: list[str]) -> None:

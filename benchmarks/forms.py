@@ -61,10 +61,10 @@ def eager() -> Callable:
     return timed(torch.no_grad()(lambda images: model(ml.normalise(images))))
 
 
-def folded() -> Callable:
-    model = ml.folded(ml.load(CHECKPOINT).model).to(memory_format=torch.channels_last)
+def folded(precision: torch.dtype = torch.float32) -> Callable:
     last = torch.channels_last
-    return timed(torch.inference_mode()(lambda images: model(ml.normalise(images).contiguous(memory_format=last))))
+    model = ml.folded(ml.load(CHECKPOINT).model).to(precision, memory_format=last)
+    return timed(torch.inference_mode()(lambda images: model(ml.normalise(images).to(precision, memory_format=last))))
 
 
 def exported(path: Path) -> Callable:
@@ -77,7 +77,11 @@ def main() -> None:
     parser.add_argument("rounds", nargs="?", type=int, default=5)
     rounds = parser.parse_args().rounds
     run = ml.load(CHECKPOINT)
-    forms = {"PyTorch eager": eager, "PyTorch folded": folded}
+    forms = {
+        "PyTorch eager": eager,
+        "PyTorch folded": folded,
+        "PyTorch folded, bfloat16": partial(folded, torch.bfloat16),
+    }
     measured = {name: {"bytes": CHECKPOINT.stat().st_size, "file": CHECKPOINT.name} for name in forms}
     with TemporaryDirectory() as folder:
         for name, file in FILES.items():

@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import math
+import os
 import platform
 from dataclasses import asdict, dataclass, field
 from hashlib import md5
@@ -23,6 +25,9 @@ from mnistlab.memory import keep_freed_memory
 from mnistlab.paths import written_whole
 from mnistlab.predictions import Predictions
 from mnistlab.tracing import evaluating
+
+CARD = {"arguments": dict, "config": dict, "metrics": dict, "data": dict, "hardware": dict, "versions": dict}
+CARD |= {"history": list}  # what a card holds, beside plain words and numbers
 
 
 class CheckpointError(ValueError):
@@ -90,9 +95,19 @@ class Run:
         }
         weights = save({name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()})
         text = _json({**card, "weights_md5": md5(weights).hexdigest()})
-        with written_whole(path) as part, written_whole(path.with_suffix(".json")) as card_part:
-            part.write_bytes(weights)
-            card_part.write_text(text, encoding="utf-8")
+        card_file, before = path.with_suffix(".json"), _before(path)
+        if card_file.exists():  # of two files one comes first; whoever is killed between them finds the old pair
+            with written_whole(before) as part:
+                part.write_bytes(card_file.read_bytes())
+        try:
+            with written_whole(path) as part, written_whole(card_file) as card_part:
+                part.write_bytes(weights)
+                card_part.write_text(text, encoding="utf-8")
+        except Exception:
+            if before.exists():
+                os.replace(before, card_file)
+            raise
+        before.unlink(missing_ok=True)
         return path
 
 
@@ -115,8 +130,6 @@ def load(path: str | Path) -> Run:
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise CheckpointError(f"{card_file} names the network {card.get('network')!r}, which mnistlab does not have.")
     arguments = card.get("arguments") or {}
-    if not isinstance(arguments, dict):
-        raise CheckpointError(f"{card_file} gives arguments that are none: {arguments!r}.")
     try:
         with torch.device("meta"):  # shapes without numbers: a card that lies costs no memory
             _compare(network(**arguments), weights, path)
@@ -124,6 +137,8 @@ def load(path: str | Path) -> Run:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{card_file} names no {network.__name__} that can be made: {error}.") from error
+    if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"{path} holds numbers that are infinite or none, in {broken[0]}. Fetch it again.")
     model = network(**arguments)
     model.load_state_dict(weights)
     config = card.get("config")
@@ -157,18 +172,40 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+def _before(path: Path) -> Path:
+    """Where the card of the checkpoint that was at `path` lies while another takes its place."""
+    return path.with_name(f".{path.stem}.before.json")
+
+
 def _card(file: Path, weights: Path) -> dict:
+    """The card in `file`; or, where a save was cut off before it put its weights in place, the one before it."""
+    found = md5(weights.read_bytes()).hexdigest()
+    card = _read_card(file)
+    if card["weights_md5"] != found and _before(weights).is_file():
+        card = _read_card(_before(weights))
+    if card["weights_md5"] != found:
+        raise CheckpointError(
+            f"{file} belongs to other weights than {weights.name}. Fetch both again, or move it away."
+        )
+    return card
+
+
+def _read_card(file: Path) -> dict:
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
-        known = card["weights_md5"]
+        card["weights_md5"]
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{file} is not a card in valid JSON ({error}). Fetch it again with its weights."
         ) from error
-    if known != md5(weights.read_bytes()).hexdigest():
+    wrong = [name for name, kind in CARD.items() if not isinstance(card.get(name) or kind(), kind)]
+    if wrong or not all(isinstance(row, dict) for row in card.get("history") or []):
         raise CheckpointError(
-            f"{file} belongs to other weights than {weights.name}. Fetch both again, or move it away."
+            f"{file} says {wrong[0] if wrong else 'history'} in a form that no card has. Fetch it again."
         )
+    value = (card.get("metrics") or {}).get("temperature", {"value": 1.0})
+    if not (isinstance(value, dict) and type(value.get("value")) in (int, float) and 0 < value["value"] < math.inf):
+        raise CheckpointError(f"{file} gives a temperature that is no number above 0. Fetch it again.")
     return card
 
 

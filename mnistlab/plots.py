@@ -1059,7 +1059,7 @@ def dots(table: pd.DataFrame, title: str, x: str) -> Figure:
 def bars(panels: dict[str, pd.DataFrame], title: str, source: str = "") -> Figure:
     """One panel for each table: a group of bars for each row, one for each column, its number at its end."""
     rows = max(len(table) * max(len(table.columns), 1.5) for table in panels.values())
-    figure = _figure(5 + 2.5 * len(panels), 0.3 * rows + 1.5, title, source)
+    figure = _figure(5 + 2.5 * len(panels), 0.25 * rows + 1.5, title, source)
     for axes, (name, table) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True):
         high = 0.8 / len(table.columns)
         for n, (label, values) in enumerate(table.items()):
@@ -1071,7 +1071,7 @@ def bars(panels: dict[str, pd.DataFrame], title: str, source: str = "") -> Figur
         axes.set_yticks(range(len(table)), table.index, fontsize=11)
         axes.set(xlabel=name, xlim=(0, 1.25 * table.max(axis=None)), ylim=(len(table) - 0.5, -0.5))
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.xaxis.set_major_formatter("{x:,.10g}")
         if len(table.columns) > 1:
             axes.legend(frameon=False, fontsize=11, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     sns.despine(figure)
@@ -1105,12 +1105,12 @@ def rounding(weights: Tensor, codes: Tensor, step: float, errors: Tensor, title:
     parts = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.35])
     tables = {
         "weights": (weights, ".4f"),
-        f"codes: weight ÷ {step:.5f}": (codes.double(), "+.0f"),
+        f"codes: weight ÷ {step:.5f}": (codes.double(), ".0f"),
         "codes × step": (codes * step, ".4f"),
     }
     for axes, sign, (name, (table, form)) in zip(parts, ("→", "→", ""), tables.items(), strict=False):
         _picture(_bare(axes), table, signed=True)
-        _write(axes, table.numpy(), form, dark=0.7 * float(table.abs().max()), fontsize=12)
+        _write(axes, table.numpy(), form, dark=0.7 * float(table.abs().max()), fontsize=11)
         axes.set_title(name, fontsize=11)
         axes.text(1.09, 0.5, sign, transform=axes.transAxes, fontsize=18, ha="center", va="center")
     parts[3].hist(errors.flatten().numpy(), np.linspace(-0.6, 0.6, 25), color=BLUE)
@@ -1146,3 +1146,108 @@ def differences(found: dict[str, Tensor], leads: Tensor, title: str, source: str
     axes.legend(frameon=False, fontsize=10, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     sns.despine(figure)
     return figure
+
+
+def durations(
+    table: pd.DataFrame,
+    title: str,
+    x: str,
+    *,
+    ends: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    notes: Sequence[str] | None = None,
+    floors: dict[str, float] | None = None,
+    marked: dict[str, Sequence[str]] | None = None,
+    source: str = "",
+) -> Figure:
+    """A bar for each number of `table`, its rows from top to bottom, its columns side by side.
+
+    ends: two tables of the same shape, the lower and the upper end of each bar's whisker.  notes: what stands behind
+    each row's last bar (default: every bar's number).  floors: named dashed lines.  marked: rows with orange bars, and
+    in the legend what that means.
+    """
+    count, wide = table.shape
+    floors, marked = floors or {}, marked or {}
+    figure = _figure(10, 0.9 + count * (0.12 + 0.27 * wide) + 0.3 * len(floors) + 0.4, title, source)
+    axes = figure.subplots()
+    orange = {row for rows in marked.values() for row in rows}
+    reach = max(float((ends[1] if ends else table).to_numpy().max()), *floors.values(), 0.0)
+    high = 0.8 / wide
+    for column, (name, values) in enumerate(table.items()):
+        places = np.arange(count) + (column - (wide - 1) / 2) * high
+        colours = [ORANGE if row in orange else (BLUE, ORANGE, GREEN, GREY)[column] for row in table.index]
+        axes.barh(places, values, 0.92 * high, color=colours, label=name)
+        tips = values.to_numpy()
+        if ends:
+            low, tips = (end[name].to_numpy() for end in ends)
+            axes.errorbar(values, places, xerr=[values - low, tips - values], fmt="none", ecolor="black", capsize=3)
+        last = column == wide - 1
+        said = [f"{value:.3g}" for value in values] if notes is None else notes if last else [""] * count
+        for place, tip, words in zip(places, tips, said, strict=True):
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over a floor's line
+            axes.text(tip + 0.012 * reach, place, words, va="center", fontsize=11, bbox=paper if words else None)
+    for number, (name, value) in enumerate(floors.items()):
+        top = -0.75 - 0.45 * number
+        axes.plot([value] * 2, [top, count - 0.5], color="black", linestyle="--", lw=1.5, zorder=2.5)
+        axes.text(value + 0.008 * reach, top, name, va="center", fontsize=11)
+    axes.set_yticks(range(count), table.index, fontsize=11)
+    axes.set(xlabel=x, xlim=(0, 1.13 * reach), ylim=(count - 0.45, -0.55 - 0.5 * len(floors)))
+    handles, names = axes.get_legend_handles_labels()
+    handles, names = (handles, names) if wide > 1 else ([], [])
+    handles += [Rectangle((0, 0), 1, 1, color=ORANGE) for _ in marked]
+    if handles:
+        axes.legend(handles, [*names, *marked], frameon=False, fontsize=11, loc="best")
+    sns.despine(figure)
+    return figure
+
+
+def shared_batch(batch: Digits, count: int, title: str) -> Figure:
+    """How `count` workers take one step on one batch: each digit goes to the worker whose lane it lies in."""
+    colours = (BLUE, ORANGE, GREEN, GREY)
+    most = -(-len(batch) // count)
+    figure = _figure(11.5, 0.8 + 1.3 * count, title, batch.source)
+    axes = _bare(figure.subplots())
+    stages = {"forward": most + 0.9, "backward": most + 4.6, "step": most + 8.3}
+    for rank in range(count):
+        middle, colour = 2.0 * rank, colours[rank % 4]
+        axes.text(-0.3, middle, f"worker {rank}", ha="right", va="center", fontsize=12, color=colour, fontweight="bold")
+        share = range(rank, len(batch), count)
+        for place, index in enumerate(share):
+            edge = (place, place + 0.9, middle + 0.45, middle - 0.45)
+            axes.imshow(batch.images[index, 0].numpy(), cmap=INK, vmin=0, vmax=255, extent=edge)
+            axes.add_patch(Rectangle((place, middle - 0.45), 0.9, 0.9, fill=False, color=colour, lw=2))
+            axes.text(place + 0.45, middle + 0.5, index, ha="center", va="top", fontsize=10, color=GREY)
+        for name, left in stages.items():
+            axes.add_patch(Rectangle((left, middle - 0.45), 2.2, 0.9, facecolor="white", edgecolor=colour, lw=2))
+            axes.text(left + 1.1, middle, name, ha="center", va="center", fontsize=12)
+        ways = ((len(share), stages["forward"]), *((stages[s] + 2.2, stages[s] + 3.7) for s in ("forward", "backward")))
+        arrow = {"arrowstyle": "->", "color": colour, "lw": 2}
+        for left, right in ways:
+            axes.annotate("", (right, middle), (left, middle), arrowprops=arrow)
+    end = 2.0 * (count - 1)
+    meetings = {
+        "sums for the\nbatch norms": stages["forward"] + 1.1,
+        "gradients,\naveraged": stages["backward"] + 1.1,
+        "the same\nnew weights": stages["step"] + 1.1,
+    }
+    for number, (words, along) in enumerate(meetings.items()):
+        for upper in np.arange(0, end, 2.0):
+            style = {"arrowstyle": "<->" if number < 2 else "-", "color": "black", "lw": 1.5}
+            style |= {"linestyle": "--"} if number == 2 else {}
+            axes.annotate("", (along, upper + 1.55), (along, upper + 0.45), arrowprops=style)
+            axes.text(along + 0.15, upper + 1.0, words, va="center", fontsize=11)
+    axes.set(xlim=(-2.1, stages["step"] + 3.2), ylim=(end + 0.95, -0.7), aspect="equal")
+    return figure
+
+
+def race(
+    turns: pd.DataFrame, title: str, x: str, marked: dict[str, Sequence[str]] | None = None, source: str = ""
+) -> Figure:
+    """Durations of contestants that took turns, a row for each turn, a column for each contestant.
+
+    A bar is the median over the turns, its whisker goes from the first to the third quarter, and behind it stands how
+    many times as fast as the first column it is, by the median over the turns.  marked: as in `durations`.
+    """
+    low, middle, high = (turns.quantile(share).to_frame("") for share in (0.25, 0.5, 0.75))
+    times = turns.rdiv(turns.iloc[:, 0], axis=0).median()
+    notes = [f"{ratio:.2f}×" for ratio in times]
+    return durations(middle, title, x, ends=(low, high), notes=notes, marked=marked, source=source)

@@ -65,6 +65,47 @@ def test_failed_save_leaves_the_old_files(saved, monkeypatch):
     assert {path: path.read_bytes() for path in saved.parent.iterdir()} == before
 
 
+def test_killed_between_its_two_files_a_save_leaves_the_old_pair(run, saved, monkeypatch):
+    """The card is moved into place, and the process dies before the weights are."""
+    other, replace = ml.Run(ml.CNN(5).eval()), os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def dying(source, target):
+        if str(target).endswith(".safetensors"):
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", dying)
+    with pytest.raises(Killed):
+        other.save(saved)
+    monkeypatch.undo()
+    again = ml.load(saved)
+    assert again.config == run.config and torch.equal(again.model.conv1.weight, run.model.conv1.weight)
+    other.save(saved)
+    assert ml.load(saved).config is None
+    assert {path.name for path in saved.parent.iterdir()} == {saved.name, saved.with_suffix(".json").name}
+
+
+def test_numbers_that_are_none_are_refused(saved):
+    change(saved, **{"conv3.bias": torch.full((64,), float("nan"))})
+    with pytest.raises(ml.CheckpointError, match=r"infinite or none, in conv3.bias"):
+        ml.load(saved)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"history": 7}, {"history": [7]}, {"config": [1]}, {"metrics": True}, {"metrics": {"temperature": {"value": 0}}}],
+    ids=str,
+)
+def test_cards_in_a_form_that_no_card_has_are_refused(saved, lie):
+    card = json.loads(saved.with_suffix(".json").read_text()) | lie
+    saved.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(ml.CheckpointError, match="Fetch it again"):
+        ml.load(saved)
+
+
 def test_card_of_other_weights_is_refused(run, saved, tmp_path):
     other = ml.Run(ml.CNN(5)).save(tmp_path / "other.safetensors")
     saved.write_bytes(other.read_bytes())

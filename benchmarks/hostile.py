@@ -1,0 +1,204 @@
+"""Files as accidents and ill will make them: valid ones with bits turned, ends cut off, headers swapped."""
+
+import gzip
+import io
+import json
+import pickle
+import random
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+FORMATS = {
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "JPEG": ("L", "RGB", "CMYK"),
+    "GIF": ("L", "P"),
+    "BMP": ("1", "L", "P", "RGB"),
+    "TIFF": ("1", "L", "RGB", "RGBA", "CMYK", "I;16", "F"),
+    "WEBP": ("RGB", "RGBA"),
+}
+
+
+def picture(form: str, mode: str, dice: random.Random) -> bytes:
+    """A 7 drawn on paper of 20 to 200 pixels a side, as a file."""
+    wide, high = dice.randint(20, 200), dice.randint(20, 200)
+    image = Image.new("L", (wide, high), 255)
+    corners = [(wide * 0.2, high * 0.2), (wide * 0.8, high * 0.2), (wide * 0.4, high * 0.8)]
+    ImageDraw.Draw(image).line(corners, fill=0, width=max(2, wide // 12))
+    image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    file = io.BytesIO()
+    image.save(file, form)
+    return file.getvalue()
+
+
+def spoiled(content: bytes, dice: random.Random, other: bytes = b"") -> bytes:
+    """`content` after one accident, now and then after several; `other`: whose header it may be given."""
+    accidents: tuple[Callable[[bytes], bytes], ...] = (
+        lambda c: c[: dice.randrange(len(c) + 1)],
+        lambda c: _turned(c, dice, dice.choice((1, 3, 30))),
+        lambda c: _turned(c[:64], dice, 2) + c[64:],  # in the header
+        lambda c: other[:32] + c[32:],
+        lambda c: _placed(c, dice, bytes(dice.choice((8, 200)))),
+        lambda c: _placed(c, dice, dice.randbytes(16)),
+        lambda c: _placed(c, dice, b"\xff" * 4),  # as a length, four thousand million
+        lambda c: c + dice.randbytes(dice.randrange(1, 400)),
+        lambda c: c[dice.randrange(len(c) + 1) :],
+        lambda c: dice.randbytes(dice.randrange(600)),
+    )
+    for _ in range(dice.choice((1, 1, 1, 2, 5))):
+        content = dice.choice(accidents)(content)
+    return content
+
+
+def _turned(content: bytes, dice: random.Random, count: int) -> bytes:
+    spoilt = bytearray(content)
+    for _ in range(count if spoilt else 0):
+        spoilt[dice.randrange(len(spoilt))] ^= 1 << dice.randrange(8)
+    return bytes(spoilt)
+
+
+def _placed(content: bytes, dice: random.Random, piece: bytes) -> bytes:
+    at = dice.randrange(len(content) + 1)
+    return content[:at] + piece + content[at + len(piece) :]
+
+
+def pictures(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of spoiled pictures; the name's ending is right, wrong or none."""
+    dice = random.Random(seed)
+    kinds = [(form, mode) for form, modes in FORMATS.items() for mode in modes]
+    for number in range(count):
+        form, mode = kinds[number % len(kinds)]
+        content = picture(form, mode, dice)
+        content = spoiled(content, dice, picture(*dice.choice(kinds), dice))
+        ending = dice.choice((form.lower(), "png", "jpg", "tif", "txt", ""))
+        yield f"{number}.{ending}".rstrip("."), content
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that unpack to far more than any picture of a digit."""
+    found = {}
+    for form in ("PNG", "GIF", "TIFF", "WEBP"):
+        file = io.BytesIO()
+        side = 16_383 if form == "WEBP" else 30_000
+        options = {"compression": "tiff_deflate"} if form == "TIFF" else {}
+        Image.new("1" if form != "WEBP" else "RGB", (side, side)).save(file, form, **options)
+        found[form] = file.getvalue()
+    return found
+
+
+def idx(images: np.ndarray, labels: np.ndarray) -> tuple[bytes, bytes]:
+    """(N, 28, 28) uint8 and (N,) → the two files in MNIST's own format."""
+    head = struct.pack(">IIII", 0x803, *images.shape), struct.pack(">II", 0x801, len(labels))
+    return head[0] + images.astype(np.uint8).tobytes(), head[1] + labels.astype(np.uint8).tobytes()
+
+
+def datasets(folder: Path, count: int, seed: int = 0) -> Iterator[Path]:
+    """`folder`, again and again, with 12 digits as IDX, as IDX in gzip, or as Kaggle's CSV, and one file spoiled."""
+    dice, draw = random.Random(seed), np.random.default_rng(seed)
+    names = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+    for number in range(count):
+        for file in folder.iterdir():
+            file.unlink()
+        images, labels = draw.integers(256, size=(12, 28, 28)), draw.integers(10, size=12)
+        if number % 3 == 2:
+            head = "label," + ",".join(f"pixel{place}" for place in range(784))
+            rows = [
+                f"{label}," + ",".join(map(str, image.ravel())) for image, label in zip(images, labels, strict=True)
+            ]
+            files = {"train.csv": _with_words("\n".join([head, *rows]) + "\n", dice).encode()}
+        else:
+            files = dict(zip(names, idx(images, labels), strict=True))
+        victim = dice.choice(list(files))
+        if number % 3 == 1:  # the accident before the packing, or after it
+            before = dice.random() < 0.5
+            files = {
+                f"{name}.gz": gzip.compress(spoiled(content, dice) if before and name == victim else content, 1)
+                for name, content in files.items()
+            }
+            if not before:
+                files[f"{victim}.gz"] = spoiled(files[f"{victim}.gz"], dice)
+        else:
+            files[victim] = spoiled(files[victim], dice)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        yield folder
+
+
+def _with_words(table: str, dice: random.Random) -> str:
+    """A table in which one cell is no grey level."""
+    cells = table.split(",")
+    cells[dice.randrange(len(cells))] = dice.choice(("", "-1", "256", "nan", "1e999", "seven", "0x7", '"', "9" * 400))
+    return ",".join(cells)
+
+
+class Canary:
+    """A pickle that would write a file, were it opened as most programs open pickles."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.write_text, (self.path, "it ran")
+
+
+def checkpoints(valid: Path, folder: Path, count: int, seed: int = 0) -> Iterator[Path]:
+    """Checkpoints beside `valid`, one at a time: spoiled weights, spoiled cards, lying headers."""
+    dice = random.Random(seed)
+    weights, card = valid.read_bytes(), valid.with_suffix(".json").read_bytes()
+    path = folder / "it.safetensors"
+    for number in range(count):
+        path.with_suffix(".json").unlink(missing_ok=True)
+        kind = number % 4
+        if kind == 0:  # weights without a card, so that no checksum stands before them
+            path.write_bytes(spoiled(weights, dice))
+        elif kind == 1:
+            path.write_bytes(_with_header(weights, dice))
+        else:
+            path.write_bytes(weights)
+            changed = spoiled(card, dice) if kind == 2 else _changed(card, dice)
+            path.with_suffix(".json").write_bytes(changed)
+        yield path
+
+
+def _with_header(weights: bytes, dice: random.Random) -> bytes:
+    """Safetensors whose header says other shapes, types, places or lengths than there are."""
+    length = struct.unpack("<Q", weights[:8])[0]
+    header = json.loads(weights[8 : 8 + length])
+    name = dice.choice([name for name in header if name != "__metadata__"])
+    entry = header[name]
+    lie = dice.randrange(6)
+    if lie == 0:
+        entry["shape"] = [dice.choice((0, 7, 2**40, -1))]
+    elif lie == 1:
+        entry["dtype"] = dice.choice(("F64", "I8", "F8_E4M3", "Q4"))
+    elif lie == 2:
+        entry["data_offsets"] = [dice.choice((0, 2**50)), dice.choice((4, 2**60))]
+    elif lie == 3:
+        header[f"{name}/../x"] = header.pop(name)
+    elif lie == 4:
+        header = {name: entry}
+    text = json.dumps(header).encode()
+    size = 2**62 if lie == 5 else len(text)
+    return struct.pack("<Q", size) + text + weights[8 + length :]
+
+
+def _changed(card: bytes, dice: random.Random) -> bytes:
+    """A card with one entry replaced by something else that JSON can hold."""
+    changed = json.loads(card)
+    key = dice.choice([key for key in changed if key != "weights_md5"])
+    changed[key] = dice.choice((None, 7, -1.5, "x" * 1000, [], {}, [[]], {"a": {"b": [1]}}, True))
+    return json.dumps(changed).encode()
+
+
+def pickles(folder: Path, canary: Path) -> list[Path]:
+    """Checkpoints of other programs that would run code."""
+    import torch
+
+    files = {"plain.pth": pickle.dumps(Canary(canary)), "state.pt": pickle.dumps({"conv1.weight": Canary(canary)})}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    torch.save({"conv1.weight": Canary(canary)}, folder / "zipped.pth")
+    return [folder / name for name in (*files, "zipped.pth")]
