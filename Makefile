@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data lab test lint notebooks films html bench clean
+.PHONY: help setup data lab test lint notebooks films html bench trust clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ html: setup  ## render the notebooks to site/, readable without a network
 
 bench: setup  ## measure speed and accuracy beside their rivals (half an hour; leave the machine alone)
 	$(BIN)/python benchmarks/bench.py
+
+trust: setup  ## try what accidents and ill will do: spoiled files, kills in the middle (twenty minutes)
+	$(BIN)/python benchmarks/trust.py
 
 clean:  ## remove what make made, except the data
 	rm -rf .venv site

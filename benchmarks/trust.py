@@ -1,14 +1,16 @@
 """The suite as a hostile tester meets it: `make trust`.
 
-    python benchmarks/trust.py [pictures] [data] [checkpoints] [crashes] [app] [numbers]
+    python benchmarks/trust.py [pictures] [data] [checkpoints] [crashes] [numbers]
 
 Each part writes what was tried, how often, and what happened to benchmarks/trust.json, and ends the call with an error
 where something happened that must not. All together they take less than twenty minutes on two cores.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
@@ -20,10 +22,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hostile
+import nbformat
 import torch
 from measuring import machine
 
 import mnistlab as ml
+from mnistlab import training
 from mnistlab.paths import written_whole
 
 FILE = Path(__file__).parent / "trust.json"
@@ -155,7 +159,149 @@ def checkpoints(count: int = 3000) -> dict[str, Row]:
     }
 
 
-PARTS: dict[str, Callable[[], dict[str, Row]]] = {part.__name__: part for part in (pictures, data, checkpoints)}
+# Killed in the middle
+
+
+def killed(action: Callable[[], None], after: float) -> None:
+    """Run `action` in a copy of this process, and kill that after so many seconds."""
+    if (child := os.fork()) == 0:
+        try:
+            action()
+        finally:
+            os._exit(0)
+    time.sleep(after)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def interrupted(write: Callable[[int], object], read: Callable[[], object], times: int, seconds: float) -> Row:
+    """Write one thing and another in turn until killed, so many times; what is then read must be one of the two."""
+    dice, faults = random.Random(0), []
+    write(0)
+    known = [read()]
+    write(1)
+    known.append(read())
+
+    def for_ever() -> None:
+        for turn in itertools.count():
+            write(turn % 2)
+
+    for number in range(times):
+        killed(for_ever, dice.uniform(0, seconds))
+        try:
+            if read() not in known:
+                faults.append(f"kill {number}: neither the old nor the new")
+        except Exception as error:
+            faults.append(f"kill {number}: {type(error).__name__}: {error}"[:300])
+    return {"tried": times, "whole": times - len(faults), "faults": faults}
+
+
+def kill_saving(times: int) -> Row:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "it.safetensors"
+        runs = [ml.Run(ml.LeNet(seed).eval(), metrics={"seed": seed}) for seed in (0, 1)]
+
+        def read() -> tuple[int, float]:
+            run = ml.load(path)
+            return run.metrics["seed"], run.model.conv1.weight.sum().item()
+
+        return interrupted(lambda turn: runs[turn].save(path), read, times, 0.05)
+
+
+def kill_tables(times: int) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "it.csv"
+        draw = torch.Generator().manual_seed(0)
+        tables = [ml.Predictions.of(torch.randn(500, 10, generator=draw)) for _ in range(2)]
+        return interrupted(lambda turn: tables[turn].to_csv(path), path.read_bytes, times, 0.1)
+
+
+def kill_notebooks(times: int) -> Row:
+    """As tools/build_notebooks.py writes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "it.ipynb"
+        cells = [[nbformat.v4.new_markdown_cell(word * 50_000, id="a")] for word in ("one ", "two ")]
+        books = [nbformat.v4.new_notebook(cells=cell) for cell in cells]
+
+        def write(turn: int) -> None:
+            with written_whole(path) as part:
+                nbformat.write(books[turn], part)
+
+        return interrupted(write, lambda: nbformat.read(path, as_version=4).cells[0].source, times, 0.05)
+
+
+def kill_training(times: int) -> Row:
+    """One run, killed again and again, each time gone on with; its end beside that of a run left in peace."""
+    torch.set_num_threads(1)
+    training.SAVE_SECONDS = 0
+    train = ml.load_digits("train", "offline")
+    config = ml.TrainConfig(epochs=12, batch_size=64, crop=0.0, device="cpu", precision="float32")
+    dice, faults, steps = random.Random(0), [], []
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "unfinished.state"
+
+        def go_on() -> ml.Run:
+            return ml.fit(ml.LeNet(), train, config=config, state=state, show_progress=False)
+
+        for number in range(times):
+            killed(go_on, dice.uniform(0.05, 0.8))
+            try:
+                steps.append(torch.load(state, weights_only=True)["step"] if state.exists() else 0)
+            except Exception as error:
+                faults.append(f"kill {number}: {type(error).__name__}: {error}"[:300])
+            if steps and steps[-1] == 12 * (len(train) // 64):
+                state.unlink()  # it was finished before it was killed; on to the next
+        ends = [go_on().model.state_dict()]
+    ends.append(ml.fit(ml.LeNet(), train, config=config, show_progress=False).model.state_dict())
+    if not all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items()):
+        faults.append("the resumed run ended with other weights")
+    return {"tried": times, "whole": times - len(faults), "faults": faults, "stopped_at_steps": steps}
+
+
+def crashes(times: int = 50) -> dict[str, Row]:
+    return {
+        "killed while training, and gone on with": alone(kill_training, times),
+        "killed while saving a checkpoint": alone(kill_saving, times),
+        "killed while writing a CSV": alone(kill_tables, times),
+        "killed while writing a notebook": alone(kill_notebooks, times),
+    }
+
+
+# Numbers
+
+
+def train_alike(times: int) -> Row:
+    """The same seed, again and again: the same bits?"""
+    train = ml.load_digits("train", "offline")
+    ends = set()
+    for _ in range(times):
+        run = ml.fit(ml.CNN(), train, config=ml.TrainConfig(epochs=1, device="cpu"), show_progress=False)
+        ends.add(b"".join(tensor.numpy().tobytes() for tensor in run.model.state_dict().values()))
+    return {"tried": times, "different": len(ends) - 1, "faults": ["runs of one seed differ"] * (len(ends) > 1)}
+
+
+def count_errors() -> Row:
+    """The shipped networks' errors on MNIST's test set, counted anew, beside what their cards say."""
+    test, rows, faults = ml.load_digits("test"), {}, []
+    for name in ("cnn", "reader", "ensemble"):
+        run = ml.load(ml.home() / "models" / f"{name}.safetensors")
+        rows[name] = ml.evaluate(run.model, test).errors
+        if rows[name] != run.metrics["test"]["errors"]:
+            faults.append(f"{name}: the card says {run.metrics['test']['errors']}")
+    return {"tried": 3, "errors": rows, "faults": faults}
+
+
+def numbers() -> dict[str, Row]:
+    found = {"one seed, trained again and again": alone(train_alike, 10)}
+    if ml.load_digits("test").is_mnist:
+        found["errors of the shipped networks, counted anew"] = alone(count_errors)
+    return found
+
+
+PARTS: dict[str, Callable[[], dict[str, Row]]] = {
+    part.__name__: part for part in (pictures, data, checkpoints, crashes, numbers)
+}
 
 
 def main(names: list[str]) -> int:
@@ -174,5 +320,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("MNISTLAB_DATA", "offline")
     sys.exit(main(sys.argv[1:]))

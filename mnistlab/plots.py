@@ -971,9 +971,10 @@ def costs_and_errors(table: pd.DataFrame, title: str, source: str = "") -> Figur
     figure = _figure(9, 4.4, title, source)
     axes = figure.subplots()
     axes.scatter(table["multiply_adds"], 100 * table["errors"], s=70, color=BLUE, zorder=3)
-    for index, (name, row) in enumerate(table.sort_values("multiply_adds").iterrows()):
-        place, offset = (row["multiply_adds"], 100 * row["errors"]), (0, -18 if index % 2 else 9)
-        axes.annotate(name, place, offset, textcoords="offset points", ha="center", fontsize=12)
+    for name, row in table.iterrows():
+        place, last = (row["multiply_adds"], 100 * row["errors"]), row["multiply_adds"] == table["multiply_adds"].max()
+        side, offset = ("right", (-9, -4)) if last else ("left", (9, -4))
+        axes.annotate(name, place, offset, textcoords="offset points", ha=side, fontsize=12)
     axes.set(xscale="log", yscale="log", xlabel="multiply-adds of one digit (log scale)")
     axes.set_ylabel("misread digits, % (log scale)")
     low, high = axes.get_ylim()
@@ -1031,7 +1032,7 @@ def sweeps(table: pd.DataFrame, title: str, source: str = "") -> Figure:
         axes.set_title(name, fontsize=13)
         axes.grid(axis="y", color="#e4e4e4", lw=0.8)
     figure.axes[0].set_ylabel("accuracy on the validation digits (%)")
-    figure.axes[0].legend(frameon=False, fontsize=11, loc="lower center")
+    figure.axes[len(panels) // 2].legend(frameon=False, fontsize=11, loc="center left")
     sns.despine(figure)
     return figure
 
