@@ -196,6 +196,8 @@ def forms_table() -> list[str]:
         if times:
             speeds = [f"{form['digits_a_second'][batch]:,}" for batch in ("64", "1000")]
             cells += [f"{form['errors']}", f"{times['p50']:.2f}", f"{times['p99']:.2f}", *speeds]
+        else:
+            cells += ["–", f"{form['milliseconds_in_a_browser']:.2f}, in a browser", "–", "–", "–"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
