@@ -96,7 +96,9 @@ class Run:
         weights = save({name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()})
         text = _json({**card, "weights_md5": md5(weights).hexdigest()})
         card_file, before = path.with_suffix(".json"), _before(path)
-        if card_file.exists():  # of two files one comes first; whoever is killed between them finds the old pair
+        # Of two files one comes first. Whoever is killed between them finds the old card here, and a second save does
+        # not put the card in its place that came without its weights.
+        if _belong(card_file, path):
             with written_whole(before) as part:
                 part.write_bytes(card_file.read_bytes())
         try:
@@ -175,6 +177,13 @@ def _weights(path: Path) -> dict[str, Tensor]:
 def _before(path: Path) -> Path:
     """Where the card of the checkpoint that was at `path` lies while another takes its place."""
     return path.with_name(f".{path.stem}.before.json")
+
+
+def _belong(card: Path, weights: Path) -> bool:
+    try:
+        return _read_card(card)["weights_md5"] == md5(weights.read_bytes()).hexdigest()
+    except (OSError, CheckpointError):
+        return False
 
 
 def _card(file: Path, weights: Path) -> dict:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
+# What photographs, scans and drawings come as. Pillow knows more; one of those is read by starting another program.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 64_000_000  # of a file: more than a phone's usual photograph has, and memory for it
 SIZE = 320  # pixels of the longer side while looking for the ink
 BOX = 100  # pixels of the longer side of a digit while its pen is measured
@@ -507,7 +509,7 @@ def _opened(picture: str | Path | bytes | Image.Image) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's opinion on damaged metadata and large files is not the reader's
             try:
-                image = Image.open(file) if file is not None else picture
+                image = Image.open(file, formats=FORMATS) if file is not None else picture
             except Image.DecompressionBombError as error:
                 raise PictureError(f"{name} has far more pixels than a picture needs: make it smaller.") from error
             if image.width * image.height > MOST_PIXELS:

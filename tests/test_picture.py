@@ -259,3 +259,11 @@ def test_the_projects_own_pictures_are_read():
     said = predictor.logits(images).argmax(1)
     wrong = [file for (file, label, *_), digit in zip(rows, said.tolist(), strict=True) if digit != int(label)]
     assert len(wrong) <= 0.04 * len(rows), wrong
+
+
+def test_formats_that_start_other_programs_are_refused():
+    """PostScript is a language, and Pillow would hand it to Ghostscript."""
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n%%EOF\n"
+    assert Image.open(io.BytesIO(page)).format == "EPS"
+    with pytest.raises(PictureError, match="Save it again as PNG or JPEG"):
+        to_mnist(page)
