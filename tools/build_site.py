@@ -39,7 +39,8 @@ class Renderer(IPythonRenderer):
     """nbconvert's own, but with formulas as MathML, which browsers show without a script, and with shorter ids."""
 
     def block_math(self, body: str) -> str:
-        return latex2mathml.converter.convert(body.strip(), display="block")
+        formula = latex2mathml.converter.convert(body.strip(), display="block")
+        return formula.replace("<math ", '<math tabindex="0" ', 1)  # so that keys can scroll one wider than a phone
 
     def inline_math(self, body: str) -> str:
         return latex2mathml.converter.convert(body.strip())
