@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 import operator
 import os
 import shutil
@@ -41,6 +42,7 @@ WHOLE = {
     "a9c5e64a683c5dd2f6a9bf7c61b53e6f": "test",
 }  # Digits.md5 of all of MNIST
 OFFLINE = "scikit-learn digits (offline stand-in, not MNIST)"
+MOST_BYTES = 600 * 2**20  # of an IDX file, unpacked: room for 800,000 digits
 PIXELS = [f"pixel{i}" for i in range(784)]
 
 
@@ -247,7 +249,7 @@ def writers(digits: Digits) -> pd.DataFrame | None:
         return None
     # After a header of 12 bytes, eight numbers a digit: label, series of forms, writer, … What is missing becomes −1.
     size = 8 * 4 * len(digits)  # QMNIST's test set goes on where MNIST's ends
-    rows = np.frombuffer(_idx_bytes(file)[12 : 12 + size].ljust(size, b"\xff"), ">i4").reshape(-1, 8)
+    rows = np.frombuffer(_first_bytes(file, 12 + size)[12:].ljust(size, b"\xff"), ">i4").reshape(-1, 8)
     if not np.array_equal(rows[:, 0], digits.labels.cpu().numpy()):
         raise DataError(f"{file} is damaged, or not QMNIST's: its labels are not MNIST's. Fetch it again.")
     groups = np.where(rows[:, 1] == 4, "students", "employees")
@@ -304,54 +306,60 @@ def _idx_file(folder: Path, name: str) -> Path | None:
 
 
 def _read_idx_pair(images_file: Path, labels_file: Path, split: str, official: bool) -> Digits:
-    contents = {
-        f"{PREFIX[split]}-images-idx3-ubyte": _idx_bytes(images_file),
-        f"{PREFIX[split]}-labels-idx1-ubyte": _idx_bytes(labels_file),
-    }
-    images, labels = (
-        _idx_array(content, file, dimensions)
-        for content, file, dimensions in zip(contents.values(), (images_file, labels_file), (3, 1), strict=True)
-    )
-    mnist = all(hashlib.md5(content).hexdigest() == MD5[name] for name, content in contents.items())
-    if official and not mnist:
-        altered = next(
-            f
-            for f, (n, c) in zip((images_file, labels_file), contents.items(), strict=True)
-            if hashlib.md5(c).hexdigest() != MD5[n]
-        )
+    images, images_md5 = _read_idx(images_file, 3)
+    labels, labels_md5 = _read_idx(labels_file, 1)
+    altered = [images_file] * (images_md5 != MD5[f"{PREFIX[split]}-images-idx3-ubyte"])
+    altered += [labels_file] * (labels_md5 != MD5[f"{PREFIX[split]}-labels-idx1-ubyte"])
+    if official and altered:
         raise DataError(
-            f"{altered} is not MNIST's file (its MD5 differs): it was altered. Move it away and load again to fetch "
+            f"{altered[0]} is not MNIST's file (its MD5 differs): it was altered. Move it away and load again to fetch "
             f"it anew; to use files of your own, put them in a folder without MNIST/raw."
         )
     if images.shape[1:] != (28, 28):
         raise DataError(f"{images_file} holds images of {images.shape[1]}×{images.shape[2]}; 28×28 is needed.")
     if len(images) != len(labels):
         raise DataError(f"{images_file} holds {len(images):,} images but {labels_file} {len(labels):,} labels.")
-    source = "MNIST" if mnist else f"IDX files in {images_file.parent.name}/ (not MNIST)"
+    source = f"IDX files in {images_file.parent.name}/ (not MNIST)" if altered else "MNIST"
     return _digits(images, labels, source, split, labels_file)
 
 
-def _idx_bytes(file: Path) -> bytes:
-    try:
-        return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{file} is truncated, altered or not a gzip file. Move it away and fetch it again.") from error
+def _read_idx(file: Path, dimensions: int) -> tuple[np.ndarray, str]:
+    """The array in an IDX file, and the MD5 of its bytes.
 
-
-def _idx_array(content: bytes, file: Path, dimensions: int) -> np.ndarray:
-    """IDX: 0, 0, 8 for uint8, the number of dimensions, each as a big-endian uint32, then the bytes."""
-    header = 4 + 4 * dimensions
-    if len(content) == 0:
+    IDX: 0, 0, 8 for uint8, the number of dimensions, each as a big-endian uint32, then the bytes.
+    """
+    size = 4 + 4 * dimensions
+    header = _first_bytes(file, size)
+    if len(header) == 0:
         raise DataError(f"{file} is empty. Move it away and fetch it again.")
-    if content[:4] != bytes([0, 0, 8, dimensions])[: len(content)]:
+    if header[:4] != bytes([0, 0, 8, dimensions])[: len(header)]:
         raise DataError(f"{file} does not start as an IDX file of {dimensions} dimension(s): wrong magic number.")
-    shape = [int(n) for n in np.frombuffer(content[4:header], ">u4")] if len(content) >= header else [0]
-    if len(content) != header + int(np.prod(shape)) or len(shape) != dimensions:
+    if len(header) < size:
+        raise DataError(f"{file} is truncated: it ends within its header. Move it away and fetch it again.")
+    shape = [int(n) for n in np.frombuffer(header[4:], ">u4")]
+    announced = size + math.prod(shape)
+    if announced > MOST_BYTES:
         raise DataError(
-            f"{file} is {len(content):,} bytes, but its header announces {header + int(np.prod(shape)):,}: "
+            f"{file} announces {announced:,} bytes, and {MOST_BYTES:,} are the most: it is altered, or give fewer digits."
+        )
+    # One byte more would show that there is more; all of a small .gz might not fit into memory.
+    content = _first_bytes(file, announced + 1)
+    if len(content) != announced:
+        there = "more" if len(content) > announced else f"only {len(content):,}"
+        raise DataError(
+            f"{file} announces {announced:,} bytes in its header and has {there}: "
             f"it is truncated or altered. Move it away and fetch it again."
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=size).reshape(shape), hashlib.md5(content).hexdigest()
+
+
+def _first_bytes(file: Path, count: int) -> bytes:
+    """At most `count` bytes of what `file` holds, unpacked where it is a .gz."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as content:
+            return content.read(count)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{file} is truncated, altered or not a gzip file. Move it away and fetch it again.") from error
 
 
 def _read_kaggle(file: Path, split: str) -> Digits:
@@ -367,7 +375,7 @@ def _read_kaggle(file: Path, split: str) -> Digits:
     labelled = "label" in table.columns
     expected = ["label", *PIXELS] if labelled else PIXELS
     missing = [c for c in expected if c not in table.columns]
-    extra = [c for c in table.columns if c not in expected]
+    extra = list(table.columns.drop(expected, errors="ignore"))
     if missing or extra:
         said = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} too many"] * bool(extra)
         raise DataError(f"{file} {' and '.join(said)}; it needs the columns label (train.csv), pixel0 … pixel783.")
@@ -375,7 +383,7 @@ def _read_kaggle(file: Path, split: str) -> Digits:
         raise DataError(f"{file} has no column label, so nothing can be learned from it.")
     if table.empty:
         raise DataError(f"{file} holds a header and no digits.")
-    values = table[expected].apply(pd.to_numeric, errors="coerce")
+    values = table[expected].apply(_numbers)
     whole = values.notna() & (values % 1 == 0) & values.ge(0) & values.le(255)
     if not whole.to_numpy().all():
         row, column = np.argwhere(~whole.to_numpy())[0]
@@ -386,6 +394,12 @@ def _read_kaggle(file: Path, split: str) -> Digits:
     images = values[PIXELS].to_numpy(np.uint8).reshape(-1, 28, 28)
     labels = values["label"].to_numpy(np.int64) if labelled else None
     return _digits(images, labels, "Kaggle Digit Recognizer", split, file)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_any_real_numeric_dtype(column):
+        return column
+    return pd.to_numeric(column.astype(str), errors="coerce")  # as text: pandas fails on integers beyond floats
 
 
 def _some(names: list[str]) -> str:

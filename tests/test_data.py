@@ -1,7 +1,10 @@
 import gzip
 import hashlib
+import math
 import os
 import struct
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -234,12 +237,33 @@ def test_folder_without_permission(folder, monkeypatch):
 
 
 def test_file_without_permission(folder, monkeypatch):
-    def closed(path):
+    def closed(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", closed)
+    monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(DataError, match=r"No permission to read .*train-images"):
         ml.load_digits("train", folder)
+
+
+@pytest.mark.parametrize("shape", [(2**31, 2**31, 4), (2**32 - 1,) * 3, (900_000, 28, 28)])
+def test_header_that_announces_more_than_there_can_be(folder, shape):
+    """The first would be nothing at all, were it counted in 64 bits."""
+    name = "train-images-idx3-ubyte"
+    (folder / name).write_bytes(struct.pack(">IIII", 0x803, *shape))
+    refused(folder, name, f"{math.prod(shape) + 16:,} bytes", "are the most")
+
+
+def test_a_small_gz_that_holds_a_gigabyte_is_read_no_further_than_it_says(folder, images):
+    (folder / "train-images-idx3-ubyte").unlink()
+    packer = zlib.compressobj(9, wbits=31)
+    content = [packer.compress(idx(images)), *(packer.compress(bytes(2**24)) for _ in range(64)), packer.flush()]
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(b"".join(content))
+    tracemalloc.start()
+    try:
+        refused(folder, "train-images-idx3-ubyte.gz", "has more")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 # what is wrong: Kaggle's tables
@@ -259,6 +283,8 @@ def test_file_without_permission(folder, monkeypatch):
         (lambda t: t.assign(pixel9=-1), ("column pixel9", "-1")),
         (lambda t: t.assign(pixel9=1.5), ("column pixel9", "1.5")),
         (lambda t: t.assign(pixel9=np.nan), ("column pixel9", "nan")),
+        (lambda t: t.assign(pixel9="9" * 400), ("column pixel9", "9999")),  # beyond what a float holds
+        (lambda t: t.assign(pixel9=True), ("column pixel9", "True")),
         (lambda t: t.assign(label=10), ("label 0 is 10",)),
         (lambda t: t.iloc[:0], ("no digits",)),
     ],
