@@ -152,21 +152,29 @@ def train(
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     """The folder, made where it is missing, and nobody else's as long as the block lasts."""
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except filelock.Timeout as error:
         raise ValueError(f"Another process is training into {folder}; wait for it, or name another --out.") from error
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written to ({error.strerror}); name another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _finished(folder: Path, resume: bool) -> bool:
+    if (folder / "unfinished.state").exists():  # it goes last, when all else is written
+        if resume:
+            return False
+        raise ValueError(f"{folder} holds an unfinished run; go on with --resume, or name another --out.")
     if (folder / "checkpoint.safetensors").exists():
         if resume:
             return True
         raise ValueError(f"{folder} holds a run already, and nothing is overwritten; name another --out.")
-    if (folder / "unfinished.state").exists() and not resume:
-        raise ValueError(f"{folder} holds an unfinished run; go on with --resume, or name another --out.")
     return False
 
 

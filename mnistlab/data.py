@@ -340,7 +340,8 @@ def _read_idx(file: Path, dimensions: int) -> tuple[np.ndarray, str]:
     announced = size + math.prod(shape)
     if announced > MOST_BYTES:
         raise DataError(
-            f"{file} announces {announced:,} bytes, and {MOST_BYTES:,} are the most: it is altered, or give fewer digits."
+            f"{file} announces {announced:,} bytes, and {MOST_BYTES:,} are the most: it is altered, "
+            f"or holds too many digits to be read at once."
         )
     # One byte more would show that there is more; all of a small .gz might not fit into memory.
     content = _first_bytes(file, announced + 1)

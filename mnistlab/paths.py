@@ -1,9 +1,17 @@
 """Where the suite keeps its files, and how it writes them: whole or not at all."""
 
+import errno
+import glob
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+HOUR = 60 * 60  # in seconds; whoever has not gone on writing for so long was killed
+FULL = "make room there, or name another place; what was there is as it was"
+CLOSED = "name a folder that you may write to"
+REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL, errno.EROFS: CLOSED, errno.EACCES: CLOSED}
 
 
 def home() -> Path:
@@ -28,13 +36,22 @@ def home() -> Path:
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it into place on success, remove it on any failure.
 
-    Whoever reads `path` meets the old file or the new one, never half of either.
+    Whoever reads `path` meets the old file or the new one, never half of either. OSError, with a remedy, where the
+    disk is full or the folder closed. A writer that was killed leaves its part, which a later one removes.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            if time.time() - left.stat().st_mtime > HOUR:
+                left.unlink(missing_ok=True)
         yield beside
         os.replace(beside, path)
+    except OSError as error:
+        if remedy := REMEDIES.get(error.errno):
+            raise OSError(error.errno, f"{error.strerror}: {remedy}", str(path)) from error
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # of a closed folder, too, what happened is said above
+            beside.unlink(missing_ok=True)

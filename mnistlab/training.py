@@ -1,7 +1,10 @@
 """The training loop, for a CPU, a GPU or Apple silicon, and the measure of what it taught."""
 
+import io
 import math
+import tempfile
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
@@ -85,14 +88,15 @@ def fit(
     val: measured at the end of every epoch, never learned from.
     state: a file that keeps the unfinished run, renewed every few seconds. Where it exists already, the run
       goes on from it, and ends with the very weights it would have had without the interruption. It stays
-      when the run is finished; delete it to train anew.
+      when the run is finished; delete it to train anew. Where the disk is full, the run goes on with a warning.
     watch: called with the number of steps done and the network, before the first step and after each; it may look
       at the network and copy it, and must leave it as it is.
     On one CPU, the same network, digits and config give bit-identical weights. On Linux the process keeps the
     memory that a step frees, for the next.
     Inside `workers.together`, every process calls this with the same arguments and takes its share of each batch;
     all end with the weights that one process would have had, but for rounding, and rank 0 alone writes `state`.
-    Raises TrainingError where the loss stops being a number, or where `state` belongs to another run.
+    Raises TrainingError where the loss stops being a number, or where `state` belongs to another run;
+    OSError where its folder is closed.
     """
     config = config or TrainConfig()
     if train.labels is None or (val is not None and (val.labels is None or len(val) == 0)):
@@ -115,7 +119,12 @@ def fit(
     epoch_steps = max(1, len(train) // config.batch_size)  # a smaller last batch is left out: the next epoch shuffles
     steps = max(1, round(config.epochs * epoch_steps))
     step, seconds, history = 0, 0.0, []
-    found = _read_state(Path(state), identity) if state is not None and rank == 0 else None
+    found = None
+    if state is not None and rank == 0:
+        found = _read_state(Path(state), identity)
+        Path(state).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=Path(state).parent):
+            pass  # whether the folder is closed is better known now than in an hour
     if found := from_first(found):
         step, seconds, history = _resume(found, model, optimizers)
     replica = DistributedDataParallel(model) if count > 1 else model
@@ -184,7 +193,10 @@ def fit(
                 saving = state is not None and rank == 0
                 if saving and (step == steps or time.perf_counter() - saved > SAVE_SECONDS):
                     saved = time.perf_counter()
-                    _save_state(Path(state), identity, model, optimizers, step, seconds + saved - started, history)
+                    try:
+                        _save_state(Path(state), identity, model, optimizers, step, seconds + saved - started, history)
+                    except OSError as error:
+                        warnings.warn(f"The run goes on, but could not be kept at step {step}: {error}", stacklevel=2)
                 if show:
                     show(history)
 
@@ -354,18 +366,18 @@ def _save_state(
     seconds: float,
     history: list[dict],
 ) -> None:
+    state = {
+        "identity": identity,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "step": step,
+        "seconds": seconds,
+        "history": history,
+    }
+    content = io.BytesIO()  # on a full disk torch.save itself would speak of something else
+    torch.save(state, content)
     with written_whole(path) as part:
-        torch.save(
-            {
-                "identity": identity,
-                "model": model.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                "step": step,
-                "seconds": seconds,
-                "history": history,
-            },
-            part,
-        )
+        part.write_bytes(content.getbuffer())
 
 
 def _read_state(path: Path, identity: dict) -> dict | None:

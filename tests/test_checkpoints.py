@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pickle
@@ -155,6 +156,27 @@ def test_written_whole(tmp_path):
     with pytest.raises(RuntimeError):
         fail_half_way()
     assert file.read_text() == "whole" and os.listdir(file.parent) == ["file.txt"]
+
+    def fail_for_room():
+        with paths.written_whole(file) as part:
+            part.write_text("ha")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: make room there.*file\.txt'$"):
+        fail_for_room()
+    assert file.read_text() == "whole" and os.listdir(file.parent) == ["file.txt"]
+
+
+def test_parts_of_writers_that_were_killed_do_not_pile_up(tmp_path):
+    file = tmp_path / "[a] *.txt"
+    left, another, other_file = (tmp_path / f".{name}.part" for name in (f"{file.name}.7", f"{file.name}.8", "b.txt.7"))
+    for part in (left, another, other_file):
+        part.write_text("half")
+        if part != another:  # which somebody may still be writing
+            os.utime(part, (0, 0))
+    with paths.written_whole(file) as part:
+        part.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == sorted([file, another, other_file])
 
 
 def change(path: Path, **tensors) -> None:

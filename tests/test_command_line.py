@@ -125,6 +125,29 @@ def test_one_folder_is_for_one_process(tmp_path, capsys):
     assert "Another process is training into" in capsys.readouterr().err
 
 
+def test_a_run_killed_while_it_wrote_its_files_writes_them_again(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    words = ["train", "--model", "mlp", "--epochs", "0.2", "--device", "cpu", "--out", str(out)]
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_csv", killed)
+        with pytest.raises(Killed):
+            main(words)
+    checkpoint = (out / "checkpoint.safetensors").read_bytes()
+    assert not (out / "history.csv").exists()
+    assert main(words) == 1
+    assert "go on with --resume" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    assert len([path for path in out.iterdir() if path.name != ".lock"]) == 7
+    assert (out / "checkpoint.safetensors").read_bytes() == checkpoint
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way there")
 def test_a_stopped_run_goes_on(tmp_path, capsys):
     out, words = tmp_path / "run", ["--model", "mlp", "--epochs", "600", "--batch-size", "32", "--device", "cpu"]
@@ -195,6 +218,7 @@ def test_export(trained, tmp_path, capsys):
         (["animate", "--out", "film.avi"], 1, ".gif or .webp"),
         (["animate", "--checkpoint", "LENET"], 1, "trace a CNN"),
         (["export", "net.keras"], 1, ".onnx"),
+        (["train", "--out", "README.md"], 1, "README.md cannot be written to (File exists); name another --out"),
         (["train", "--epochs", "0"], 1, "TrainConfig(epochs=0.0)"),
         (["train", "--device", "cuda"], 1, "There is no device 'cuda'"),
         (["train", "--model", "resnet"], 2, "resnet"),

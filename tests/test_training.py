@@ -2,6 +2,7 @@ import itertools
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -419,6 +420,26 @@ def test_file_that_is_no_state_is_refused_and_kept(offline, tmp_path, content):
     with pytest.raises(ml.TrainingError, match="not an unfinished run"):
         fit(offline[:64], state=state)
     assert state.read_bytes() == before
+
+
+def test_a_run_that_cannot_be_kept_goes_on(offline, tmp_path, monkeypatch):
+    folder = tmp_path / "runs"
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
+
+    def take_away(step: int, _: torch.nn.Module) -> None:
+        if step == 1:
+            shutil.rmtree(folder)
+            folder.write_text("no folder any more")
+
+    with pytest.warns(UserWarning, match=r"The run goes on, but could not be kept at step \d+: .*runs"):
+        run = ml.fit(ml.CNN(), offline[:64], config=CONFIG, state=folder / "it", watch=take_away, show_progress=False)
+    assert equal(run.model, fit(offline[:64]).model)
+
+
+def test_a_place_where_nothing_can_be_kept_is_known_at_once(offline, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        ml.fit(ml.CNN(), offline[:64], state=tmp_path / "file" / "it", watch=lambda *_: pytest.fail("it began"))
 
 
 class Trap:
