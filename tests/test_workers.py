@@ -22,7 +22,7 @@ TRAIN = ["-m", "mnistlab", "train", "--model", "compact", "--device", "cpu", "--
 
 def start(*arguments: str, offline: bool = True) -> subprocess.Popen:
     """torchrun with two processes, on the offline digits."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=3"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
     command += ["--standalone", *arguments]
     environment = os.environ | {"MNISTLAB_DATA": "offline", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
