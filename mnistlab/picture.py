@@ -20,7 +20,8 @@ Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 # What photographs, scans and drawings come as. Pillow knows more; one of those is read by starting another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-MOST_PIXELS = 64_000_000  # of a file: more than a phone's usual photograph has, and memory for it
+MOST_PIXELS = 50_000_000  # of a file: as many as a phone takes, and a sheet at 600 dots an inch has fewer
+ORIENTATION = 0x0112  # in a photograph's EXIF data: which way up
 SIZE = 320  # pixels of the longer side while looking for the ink
 BOX = 100  # pixels of the longer side of a digit while its pen is measured
 PEN = 0.08, 0.11  # a pen thinner than the first share of the digit's size is made as wide as the second
@@ -518,13 +519,29 @@ def _opened(picture: str | Path | bytes | Image.Image) -> Image.Image:
                 )
             if file is not None:
                 image.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG of a large photograph is decoded small
-            image = ImageOps.exif_transpose(image)
             image.load()
-            return image
+            return ImageOps.exif_transpose(_reduced(image))
     except PictureError:
         raise
     except Exception as error:  # a damaged file can end in almost any of them
         raise PictureError(f"{name} is no picture that can be read ({error}). Save it again as PNG or JPEG.") from error
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """A large picture some whole number of times smaller, strip by strip, so that it never lies in memory as floats."""
+    factor = max(image.size) // (4 * SIZE)
+    if factor < 2:
+        return image
+    mode = {"1": "L", "P": "RGB", "PA": "RGBA"}.get(image.mode, "I" if image.mode.startswith("I") else image.mode)
+    if "transparency" in image.info:
+        mode = "RGBA"
+    wide, high = image.size
+    small = Image.new(mode, (-(-wide // factor), -(-high // factor)))
+    for top in range(0, high, 64 * factor):
+        strip = image.crop((0, top, wide, min(top + 64 * factor, high)))
+        small.paste(strip.convert(mode).reduce(factor), (0, top // factor))
+    small.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
+    return small
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -1,6 +1,7 @@
 """Any picture of a digit comes to MNIST's form; MNIST's own come back as they were; nothing else is let through."""
 
 import io
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -109,6 +110,43 @@ def test_a_camera_turned_on_its_side():
     exif[0x0112] = 6  # the picture is stored turned a quarter to the left
     lying = written().transpose(Image.Transpose.ROTATE_90)
     assert apart(to_mnist(as_bytes(lying, "PNG", exif=exif)), to_mnist(written())) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("1", "PNG"), ("L", "PNG"), ("P", "GIF"), ("RGB", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("I;16", "PNG"),
+     ("F", "TIFF"), ("CMYK", "TIFF"), ("RGB", "WEBP"), ("CMYK", "JPEG")],
+)  # fmt: skip
+def test_large_pictures_are_made_small_first(mode, kind):
+    """A picture of 13 million pixels beside the same one of 200 thousand; each lies on its side, where it can say so."""
+    small, large = written(size=450, pen=30), written(size=3600, pen=240)
+    if mode == "I;16":
+        large = Image.fromarray(np.asarray(large).astype(np.uint16) * 257)
+    elif mode in ("LA", "RGBA"):
+        ink = large.point(lambda level: 255 - level)
+        large = large.convert(mode)
+        large.putalpha(ink)  # ink alone, on nothing
+    else:
+        large = large.convert(mode)
+    if kind in ("TIFF", "JPEG", "WEBP") or mode == "RGB":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        file = as_bytes(large.transpose(Image.Transpose.ROTATE_90), kind, exif=exif)
+    else:
+        file = as_bytes(large, kind)
+    tracemalloc.start()
+    try:
+        assert moved_apart(to_mnist(file), to_mnist(small)) < 1.5
+        assert tracemalloc.get_traced_memory()[1] < 150 * 2**20  # of NumPy; Pillow's own is not counted
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_pictures_keep_the_colour_that_means_nothing():
+    """A GIF whose paper is transparent, and black where it is not shown as such."""
+    large = written(size=3600, pen=240, ink=2, paper=1, mode="P")
+    large.putpalette([0, 0, 0, 0, 0, 0, 20, 20, 20])
+    assert apart(to_mnist(as_bytes(large, "GIF", transparency=1)), to_mnist(written(size=450, pen=30))) < 1.5
 
 
 def test_arrays_of_every_shape_and_type():
