@@ -77,7 +77,10 @@ class Run:
         return Predictions.of(torch.cat(logits), labels, temperature=self.temperature, source=source)
 
     def save(self, path: str | Path) -> Path:
-        """Write `path` (.safetensors) and its card (same name, .json), each whole; return `path`."""
+        """Write `path` (.safetensors) and its card (same name, .json), each whole; return `path`.
+
+        Of several processes that save to one place at a time, the weights and the card of one remain.
+        """
         path = Path(path)
         if path.suffix != ".safetensors":
             raise CheckpointError(f"A checkpoint is named *.safetensors, not {path.name}.")
@@ -95,21 +98,9 @@ class Run:
         }
         weights = save({name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()})
         text = _json({**card, "weights_md5": md5(weights).hexdigest()})
-        card_file, before = path.with_suffix(".json"), _before(path)
-        # Of two files one comes first. Whoever is killed between them finds the old card here, and a second save does
-        # not put the card in its place that came without its weights.
-        if _belong(card_file, path):
-            with written_whole(before) as part:
-                part.write_bytes(card_file.read_bytes())
-        try:
-            with written_whole(path) as part, written_whole(card_file) as card_part:
-                part.write_bytes(weights)
-                card_part.write_text(text, encoding="utf-8")
-        except Exception:
-            if before.exists():
-                os.replace(before, card_file)
-            raise
-        before.unlink(missing_ok=True)
+        _write(path, weights, text)
+        while not _belong(path.with_suffix(".json"), path):  # another process saved in between
+            _write(path, weights, text)
         return path
 
 
@@ -172,6 +163,24 @@ def _weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(f"{path} is not a state_dict. Save it again as torch.save(model.state_dict(), path).")
     return weights
+
+
+def _write(path: Path, weights: bytes, card: str) -> None:
+    card_file, before = path.with_suffix(".json"), _before(path)
+    # Of two files one comes first. Whoever is killed between them finds the old card here, and a second save does
+    # not put the card in its place that came without its weights.
+    if _belong(card_file, path):
+        with written_whole(before) as part:
+            part.write_bytes(card_file.read_bytes())
+    try:
+        with written_whole(path) as part, written_whole(card_file) as card_part:
+            part.write_bytes(weights)
+            card_part.write_text(card, encoding="utf-8")
+    except Exception:
+        if before.exists():
+            os.replace(before, card_file)
+        raise
+    before.unlink(missing_ok=True)
 
 
 def _before(path: Path) -> Path:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 HOUR = 60 * 60  # in seconds; whoever has not gone on writing for so long was killed
 FULL = "make room there, or name another place; what was there is as it was"
@@ -40,12 +41,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     disk is full or the folder closed. A writer that was killed leaves its part, which a later one removes.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            if time.time() - left.stat().st_mtime > HOUR:
-                left.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # somebody else has just cleared it, or finished it
+                if time.time() - left.stat().st_mtime > HOUR:
+                    left.unlink()
         yield beside
         os.replace(beside, path)
     except OSError as error:

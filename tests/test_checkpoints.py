@@ -141,6 +141,25 @@ def test_a_folder_stands_for_its_checkpoint(run, tmp_path):
         ml.load(tmp_path.parent)
 
 
+def test_of_two_who_save_at_once_one_remains(tmp_path, monkeypatch):
+    """The second saves all of its own between the two moves of the first."""
+    path, replaced = tmp_path / "it.safetensors", []
+    first, second = (ml.Run(ml.LeNet(seed), metrics={"seed": seed}) for seed in (1, 2))
+    move = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        replaced.append(target)
+        move(source, target)
+        if len(replaced) == 1:
+            second.save(path)
+
+    monkeypatch.setattr(os, "replace", replace)
+    first.save(path)
+    run = ml.load(path)
+    assert len(replaced) > 4 and run.metrics == {"seed": 1}
+    assert torch.equal(run.model.conv1.weight, first.model.conv1.weight)
+
+
 def test_written_whole(tmp_path):
     file = tmp_path / "new" / "file.txt"
     with paths.written_whole(file) as part:
