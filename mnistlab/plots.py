@@ -53,10 +53,15 @@ def present(figure: Figure | Image.Image, name: str, alt: str) -> None:
 
 def _figure(width: float, height: float, title: str, source: str = "") -> Figure:
     figure = Figure((width, height), layout="constrained")
-    figure.suptitle(title, fontsize=14, fontweight="bold", ha="left", x=0.01)
+    figure.suptitle(title, fontsize=14, fontweight="bold", ha="left", x=0.01, parse_math=False)
     if source and source != "MNIST":
-        figure.supxlabel(f"Digits: {source}", fontsize=9, color=ORANGE)
+        figure.supxlabel(f"Digits: {source}", fontsize=9, color=ORANGE, parse_math=False)
     return figure
+
+
+def _head(axes: Axes, text: str | int, **style: object) -> None:
+    """A title as it is: the $ in a file's name begins no formula."""
+    axes.set_title(text, parse_math=False, **style)
 
 
 def _bare(axes: Axes) -> Axes:
@@ -92,7 +97,7 @@ def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None
         _bare(axes)
         if index < len(digits):
             _picture(axes, digits.images[index, 0])
-            axes.set_title(captions[index], fontsize=11)
+            _head(axes, captions[index], fontsize=11)
     return figure
 
 
@@ -107,7 +112,7 @@ def picture_row(pictures: dict[str, Tensor], title: str, source: str = "", *, si
         axes.set(xticks=[], yticks=[], box_aspect=1)
         axes.set_aspect("equal", adjustable="datalim")
         axes.spines[:].set_color("#bbbbbb")
-        axes.set_title(name, fontsize=11)
+        _head(axes, name, fontsize=11)
     return figure
 
 
@@ -156,7 +161,7 @@ def mean_images(digits: Digits, title: str) -> Figure:
         images = digits.images[digits.labels == digit, 0].float()
         for axes, picture in zip(grid[:, digit], (images.mean(0), images.std(0)), strict=True):
             _picture(_bare(axes), picture, limit=255 if axes is grid[0, digit] else 128)
-        grid[0, digit].set_title(digit, fontsize=11)
+        _head(grid[0, digit], digit, fontsize=11)
     grid[0, 0].set_ylabel("mean", fontsize=11)
     grid[1, 0].set_ylabel("spread", fontsize=11)
     return figure
@@ -174,7 +179,7 @@ def value_histograms(values: dict[str, Tensor], title: str, source: str = "") ->
         axes.axvline(mean, color="black", linewidth=1.5)
         axes.set(xlabel=name, ylabel="% of pixels (log scale)", yscale="log")
         _log(axes.yaxis)
-        axes.set_title(f"mean {round(mean, 2) + 0.0:.2f}, standard deviation {std:.2f}", fontsize=11)
+        _head(axes, f"mean {round(mean, 2) + 0.0:.2f}, standard deviation {std:.2f}", fontsize=11)
     sns.despine(figure)
     return figure
 
@@ -220,7 +225,7 @@ def flat_maps(maps: dict[str, np.ndarray], labels: Tensor, title: str, source: s
                     "lw": 2,
                 },
             )
-        _bare(axes).set_title(name, fontsize=12)
+        _head(_bare(axes), name, fontsize=12)
     return figure
 
 
@@ -266,7 +271,7 @@ def products(window: Tensor, weights: Tensor, title: str, bias: float = 0.0, sou
         numbers = numbers.numpy()
         signed = name != "window (pixels)"
         _picture(axes, numbers, signed=signed, limit=None if signed else max(1.0, numbers.max()))
-        _bare(axes).set_title(name, fontsize=12)
+        _head(_bare(axes), name, fontsize=12)
         _write(axes, numbers, ".3f", dark=0.6 * max(np.abs(numbers).max(), 1e-9), fontsize=12)
         axes.text(1.1, 0.5, sign, transform=axes.transAxes, fontsize=22, ha="center", va="center")
     _bare(parts[3])
@@ -284,7 +289,7 @@ def filter_result(image: Tensor, weights: Tensor, result: Tensor, title: str, so
     _picture(axes[1], weights, signed=True)
     _picture(axes[2], result, signed=True)
     for one, name, table in zip(axes, ("input", "filter", "feature map"), (image, weights, result), strict=True):
-        _bare(one).set_title(f"{name}, {table.shape[0]}×{table.shape[1]}", fontsize=12)
+        _head(_bare(one), f"{name}, {table.shape[0]}×{table.shape[1]}", fontsize=12)
         edge = (-0.5, -0.5), table.shape[1], table.shape[0]
         one.add_patch(Rectangle(*edge, fill=False, color="#999999", clip_on=False))
     rim = (len(image) - len(result)) / 2
@@ -309,8 +314,8 @@ def pooling(before: Tensor, after: Tensor, title: str, source: str = "") -> Figu
         left.add_patch(
             Rectangle((2 * column + along - 0.46, 2 * row + down - 0.46), 0.92, 0.92, fill=False, color=GREEN, lw=3)
         )
-    left.set_title(f"{len(before)}×{len(before)}, the winners outlined", fontsize=12)
-    right.set_title(f"{len(after)}×{len(after)}, the winners only", fontsize=12)
+    _head(left, f"{len(before)}×{len(before)}, the winners outlined", fontsize=12)
+    _head(right, f"{len(after)}×{len(after)}, the winners only", fontsize=12)
     return figure
 
 
@@ -358,7 +363,7 @@ def costs(table: pd.DataFrame, title: str) -> Figure:
         for y, (value, count) in enumerate(zip(share, rows[column], strict=True)):
             axes.text(value + 1, y, f"{count:,}", va="center", fontsize=10)
         axes.set(xlabel=f"% of all {column.replace('_', '-')}", xlim=(0, 95))
-        axes.set_title(f"{table[column].sum():,} {column.replace('_', '-')}", fontsize=12)
+        _head(axes, f"{table[column].sum():,} {column.replace('_', '-')}", fontsize=12)
     axes.invert_yaxis()
     sns.despine(figure)
     return figure
@@ -375,7 +380,7 @@ def receptive_fields(digits: Digits, fields: pd.DataFrame, title: str) -> Figure
         axes.add_patch(Rectangle((corner, corner), *[field["size"]] * 2, fill=False, color=GREEN, lw=2.5))
         axes.add_patch(Rectangle((-0.5, -0.5), 28, 28, fill=False, color="#bbbbbb"))
         axes.set(xlim=(-3.2, 28.2), ylim=(28.2, -3.2))
-        axes.set_title(f"{name}: {field['size']}×{field['size']}", fontsize=12)
+        _head(axes, f"{name}: {field['size']}×{field['size']}", fontsize=12)
     return figure
 
 
@@ -521,7 +526,7 @@ def filters(after: Tensor, before: Tensor, title: str) -> Figure:
     limit = float(max(after.abs().max(), before.abs().max()))
     for axes, weights, name in zip(parts, (after, before), ("after training", "the same, before"), strict=True):
         pitch = _mosaic(axes, weights, 8, limit=limit)
-        axes.set_title(f"{name}: full colour ±{limit:.2f}", fontsize=11)
+        _head(axes, f"{name}: full colour ±{limit:.2f}", fontsize=11)
     for (index, row, column), weight in np.ndenumerate(after.numpy()):
         x, y = index % 8 * pitch + 9 * column + 5, index // 8 * pitch + 9 * row + 5
         colour = "white" if abs(weight) > 0.65 * limit else "black"
@@ -546,7 +551,7 @@ def filter_stacks(weights: dict[str, Tensor], title: str) -> Figure:
         _picture(axes, strengths, signed=True)
         axes.images[0].set(interpolation="nearest", cmap=SIGNED.resampled(33))  # fewer shades make a smaller file
         axes.set(xticks=[], yticks=[], ylabel=f"{layer.shape[1]} slices")
-        axes.set_title(f"{name}: {layer.shape[0]} filters, up to {float(strengths.max()):.1f}", fontsize=11)
+        _head(axes, f"{name}: {layer.shape[0]} filters, up to {float(strengths.max()):.1f}", fontsize=11)
     first = next(iter(weights))
     opened = int(weights[first].abs().mean((2, 3)).amax(1).argmax())
     edge = (opened - 0.5, -0.5), 1, weights[first].shape[1]
@@ -555,7 +560,7 @@ def filter_stacks(weights: dict[str, Tensor], title: str) -> Figure:
     axes = figure.add_subplot(above[2])
     limit = float(slices.abs().max())
     _mosaic(axes, slices, 8, limit=limit)
-    axes.set_title(f"{first}, filter {opened}: its {len(slices)} slices, ±{limit:.1f}", fontsize=11, color=GREEN)
+    _head(axes, f"{first}, filter {opened}: its {len(slices)} slices, ±{limit:.1f}", fontsize=11, color=GREEN)
     return figure
 
 
@@ -569,7 +574,7 @@ def feature_maps(maps: dict[str, Tensor], title: str, source: str = "") -> Figur
         limit, blank = float(layer.max()) or 1.0, int((layer.amax((1, 2)) == 0).sum())
         _mosaic(axes, layer, wide, limit=limit)
         size = f"{len(layer)} maps of {layer.shape[1]}×{layer.shape[2]}"
-        axes.set_title(f"{name}: {size}, white 0, full colour {limit:.1f}, {blank} blank", fontsize=11, loc="left")
+        _head(axes, f"{name}: {size}, white 0, full colour {limit:.1f}, {blank} blank", fontsize=11, loc="left")
     return figure
 
 
@@ -583,7 +588,7 @@ def views(rows: dict[str, Tensor], captions: dict[str, Sequence[str]], title: st
             _picture(axes, cut)
             axes.set(xticks=[], yticks=[], facecolor="#c8d3de")
             axes.spines[:].set_color("#bbbbbb")
-            axes.set_title(caption, fontsize=10, pad=3)
+            _head(axes, caption, fontsize=10, pad=3)
         line[0].set_ylabel(name, fontsize=11, rotation=0, ha="right", va="center")
     return figure
 
@@ -603,7 +608,7 @@ def zero_shares(tables: dict[str, pd.DataFrame], title: str, source: str = "") -
                 axes.text(x, 103, f"{dead.sum()} dead", color=ORANGE, ha="center", va="bottom", fontsize=11)
         axes.set_xticks(range(table["name"].nunique()), table["name"].unique())
         axes.set(ylim=(0, 112), yticks=range(0, 101, 20))
-        axes.set_title(name, fontsize=12)
+        _head(axes, name, fontsize=12)
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel("% of the cells that are zero")
     sns.despine(figure)
@@ -626,7 +631,7 @@ def attributions(image: Tensor, rows: dict[str, dict[str, Tensor]], title: str, 
             extent = (-0.5, 27.5, 27.5, -0.5)
             axes.imshow(values.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, extent=extent, interpolation="nearest")
             axes.contour(image.float().numpy(), levels=[128], colors=GREY, linewidths=0.8)
-            axes.set_title(f"{method}\n±{limit:.2g}" if values.any() else f"{method}\nall zero", fontsize=10)
+            _head(axes, f"{method}\n±{limit:.2g}" if values.any() else f"{method}\nall zero", fontsize=10)
         for axes in line:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("#bbbbbb")
@@ -745,7 +750,7 @@ def how_many_fail(counts: Sequence[int], digits: Digits, captions: Sequence[str]
         _bare(axes)
         if index < len(digits):
             _picture(axes, digits.images[index, 0])
-            axes.set_title(captions[index], fontsize=11)
+            _head(axes, captions[index], fontsize=11)
     return figure
 
 
@@ -759,7 +764,7 @@ def spoiled(pictures: dict[str, Tensor], accuracies: pd.DataFrame, title: str, s
     figure = _figure(11.5, 1.25 * len(columns[0]) + 0.6, title, source)
     for block, names in zip(figure.subfigures(1, 3), columns, strict=True):
         for line, name in zip(block.subplots(len(names), 5, squeeze=False), names, strict=True):
-            line[0].set_title(name, loc="left", fontsize=11, fontweight="bold")
+            _head(line[0], name, loc="left", fontsize=11, fontweight="bold")
             for axes, picture, accuracy in zip(line, pictures[name], accuracies.loc[name], strict=True):
                 _picture(axes, picture)
                 axes.set(xticks=[], yticks=[])
@@ -781,7 +786,7 @@ def changes(rows: Sequence[tuple[str, Tensor, Tensor, int, int]], title: str, so
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("#bbbbbb")
             axes.set_xlabel(f"read as {answer}", fontsize=12, color="black" if answer == answers[0] else ORANGE)
-        column[0].set_title(name, fontsize=12)
+        _head(column[0], name, fontsize=12)
         changed = (before != after).nonzero().tolist()
         for row, place in changed if len(changed) < 40 else []:
             column[1].add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, fill=False, color=ORANGE, lw=1.2))
@@ -819,7 +824,7 @@ def answers(
     grid = figure.subplots(len(pictures), 1 + len(numbers), width_ratios=[1] + [2] * len(numbers), squeeze=False)
     for row, (line, (name, picture)) in enumerate(zip(grid, pictures.items(), strict=True)):
         _any_picture(line[0], picture)
-        line[0].set_title(name, fontsize=11)
+        _head(line[0], name, fontsize=11)
         for axes, (kind, values) in zip(line[1:], numbers.items(), strict=True):
             found, most = values[row].numpy(), int(values[row].argmax())
             axes.bar(range(10), found, color=[ORANGE if k == most else BLUE for k in range(10)])
@@ -828,7 +833,7 @@ def answers(
             axes.set(xticks=range(10), ylim=(min(0, 1.15 * low), 1.2 * high))
             axes.text(most, found[most], f"{found[most]:.2f}", ha="center", va="bottom", fontsize=11, color=ORANGE)
             if row == 0:
-                axes.set_title(kind, fontsize=12)
+                _head(axes, kind, fontsize=12)
             if row == len(pictures) - 1:
                 axes.set_xlabel("digit")
             sns.despine(ax=axes)
@@ -858,7 +863,7 @@ def preparations(strips: dict[str, dict[str, np.ndarray]], title: str) -> Figure
             axes.remove()
         for axes, (step, picture) in zip(line, steps.items(), strict=False):
             _any_picture(axes, picture)
-            axes.set_title(step, fontsize=11)
+            _head(axes, step, fontsize=11)
         line[0].set_ylabel(name, fontsize=11)
     return figure
 
@@ -874,7 +879,7 @@ def readings(rows: dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]], t
             axes.remove()
         for axes, (picture, said, marked) in zip(line, found, strict=False):
             _any_picture(axes, picture)
-            axes.set_title(said, fontsize=11, color=ORANGE if marked else "black")
+            _head(axes, said, fontsize=11, color=ORANGE if marked else "black")
             axes.spines[:].set(color=ORANGE if marked else "#bbbbbb", linewidth=3 if marked else 1)
         line[0].set_ylabel(name, fontsize=12)
     return figure
@@ -893,7 +898,7 @@ def reliability(panels: dict[str, pd.DataFrame], title: str, source: str = "") -
         axes.errorbar(x, y, ends, fmt="none", ecolor=BLUE, lw=1.2)
         axes.scatter(x, y, s=15 + 200 * table["count"] / table["count"].max(), color=BLUE, zorder=3)
         axes.set(xlim=(0, 104), ylim=(0, 104), aspect="equal", xlabel="confidence (%)")
-        axes.set_title(name, fontsize=12)
+        _head(axes, name, fontsize=12)
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel("of these, right (%)")
     sns.despine(figure)
@@ -1029,7 +1034,7 @@ def sweeps(table: pd.DataFrame, title: str, source: str = "") -> Figure:
             means = 100 * line.groupby("learning_rate")["val_accuracy"].mean()
             axes.plot(means, color=colour, marker="o", lw=2.2, label=f"batches of {size}")
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylim=(0, 103))
-        axes.set_title(name, fontsize=13)
+        _head(axes, name, fontsize=13)
         axes.grid(axis="y", color="#e4e4e4", lw=0.8)
     figure.axes[0].set_ylabel("accuracy on the validation digits (%)")
     figure.axes[len(panels) // 2].legend(frameon=False, fontsize=11, loc="center left")
@@ -1112,13 +1117,13 @@ def rounding(weights: Tensor, codes: Tensor, step: float, errors: Tensor, title:
     for axes, sign, (name, (table, form)) in zip(parts, ("→", "→", ""), tables.items(), strict=False):
         _picture(_bare(axes), table, signed=True)
         _write(axes, table.numpy(), form, dark=0.7 * float(table.abs().max()), fontsize=11)
-        axes.set_title(name, fontsize=11)
+        _head(axes, name, fontsize=11)
         axes.text(1.09, 0.5, sign, transform=axes.transAxes, fontsize=18, ha="center", va="center")
     parts[3].hist(errors.flatten().numpy(), np.linspace(-0.6, 0.6, 25), color=BLUE)
     for edge in (-0.5, 0.5):
         parts[3].axvline(edge, color=ORANGE, linestyle="--", lw=1.5)
     parts[3].set(xlabel="rounding error, in steps", ylabel="weights", box_aspect=0.8)
-    parts[3].set_title(f"all {errors.numel():,} of the layer", fontsize=11)
+    _head(parts[3], f"all {errors.numel():,} of the layer", fontsize=11)
     sns.despine(ax=parts[3])
     return figure
 
