@@ -1,9 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+EXTRAS := notebooks,export,app,test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data lab test lint notebooks films html bench trust clean
+.PHONY: help setup data lab test lint notebooks films html bench trust oldest newest clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -14,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mnistlab needs Python 3.11 or newer. Name one you have: make PYTHON=python3.12 setup"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks,export,app,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 data: setup  ## fetch MNIST into data/ where it is missing
@@ -47,5 +48,17 @@ bench: setup  ## measure speed and accuracy beside their rivals (half an hour; l
 trust: setup  ## try what accidents and ill will do: spoiled files, kills in the middle (twenty minutes)
 	$(BIN)/python benchmarks/trust.py
 
+oldest: RESOLUTION := lowest-direct
+oldest:  ## run every test on the lowest versions that pyproject.toml allows, in .venv-oldest
+newest: RESOLUTION := highest
+newest:  ## run every test on the newest versions there are, in .venv-newest
+
+oldest newest:
+	$(PYTHON) -m venv --clear .venv-$@
+	.venv-$@/bin/python -m pip install --quiet uv
+	.venv-$@/bin/python -m uv pip install --quiet --python .venv-$@ --resolution $(RESOLUTION) --editable '.[$(EXTRAS)]'
+	.venv-$@/bin/python -m pytest -n 2
+	.venv-$@/bin/python -m pytest -n 2 --nbmake notebooks/
+
 clean:  ## remove what make made, except the data
-	rm -rf .venv site
+	rm -rf .venv .venv-oldest .venv-newest site

@@ -80,9 +80,11 @@ def to_program(run: Run, path: str | Path) -> Path:
 def to_onnx(run: Run, path: str | Path) -> Path:
     """For onnxruntime and others, in float32: one file, with nothing beside it."""
     _need("onnx", "onnxscript")
-    program = torch.onnx.export(
-        _Reader(run), (EXAMPLE,), dynamo=True, dynamic_shapes=DYNAMIC, output_names=OUTPUTS, verbose=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.11's, on a call of its own
+        program = torch.onnx.export(
+            _Reader(run), (EXAMPLE,), dynamo=True, dynamic_shapes=DYNAMIC, output_names=OUTPUTS, verbose=False
+        )
     return _written(path, _labelled(program.model_proto, run).SerializeToString())
 
 

@@ -235,4 +235,4 @@ def test_a_users_mistakes_are_answered_in_a_sentence(words, code, said, trained,
     monkeypatch.setattr("mnistlab.__main__.ml.home", lambda: tmp_path) if words[0] == "train" else None  # for --out
     assert main([str(trained) if word == "LENET" else word for word in words]) == code
     heard = capsys.readouterr()
-    assert said in heard.err and "Traceback" not in heard.err and heard.out == ""
+    assert said.lower() in heard.err.lower() and "Traceback" not in heard.err and heard.out == ""

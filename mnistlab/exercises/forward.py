@@ -16,7 +16,7 @@ def fold(function: Callable) -> str:
     for bias, scale, shift in ((0.5, 2.0, -1.0), (-0.3, 0.25, 0.4), (0.0, -1.5, 0.0)):
         convolution = nn.Conv2d(1, 1, 3)
         convolution.weight.data[:], convolution.bias.data[:] = weights, bias
-        norm = nn.BatchNorm2d(1, eps=0).eval()
+        norm = nn.BatchNorm2d(1, eps=1e-30).eval()
         norm.weight.data[:], norm.bias.data[:] = scale, shift
         right = norm(convolution(window[None, None])).item()
         answer = call(function, weights.clone(), bias, scale, shift)
