@@ -6,6 +6,7 @@ import json
 import pickle
 import random
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,16 +78,32 @@ def pictures(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
         yield f"{number}.{ending}".rstrip("."), content
 
 
-def bombs() -> dict[str, bytes]:
-    """Small files that unpack to far more than any picture of a digit."""
+def bombs(share: float) -> dict[str, bytes]:
+    """Small files that unpack to far more than any picture of a digit: to `share` of a thousand million pixels."""
     found = {}
-    for form in ("PNG", "GIF", "TIFF", "WEBP"):
+    for form, mode in (("PNG", "1"), ("PNG", "RGBA"), ("GIF", "P"), ("TIFF", "RGB"), ("WEBP", "RGB")):
         file = io.BytesIO()
-        side = 16_383 if form == "WEBP" else 30_000
+        side = int((share * 1e9) ** 0.5)
+        side = min(side, 16_383) if form == "WEBP" else side  # which is all that it can be
         options = {"compression": "tiff_deflate"} if form == "TIFF" else {}
-        Image.new("1" if form != "WEBP" else "RGB", (side, side)).save(file, form, **options)
-        found[form] = file.getvalue()
+        Image.new(mode, (side, side)).save(file, form, **options)
+        found[f"{form} {mode}"] = file.getvalue()
     return found
+
+
+def no_pictures() -> dict[str, bytes]:
+    """What pages may be sent in a picture's place."""
+    script = b"<script>alert(1)</script>"
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg' width='28' height='28'>" + script + b"</svg>"
+    html = b"<!DOCTYPE html>" + script
+    return {
+        "a.svg": svg,
+        "b.png": svg,
+        "c.html": html,
+        "d.jpg": html,
+        "e.png": b"",
+        "f.eps": b"%!PS-Adobe-3.0 EPSF-3.0",
+    }
 
 
 def idx(images: np.ndarray, labels: np.ndarray) -> tuple[bytes, bytes]:
@@ -125,6 +142,21 @@ def datasets(folder: Path, count: int, seed: int = 0) -> Iterator[Path]:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         yield folder
+
+
+def data_bombs(folder: Path) -> Iterator[Path]:
+    """`folder` with a pair of IDX files of which one announces, or unpacks to, more than there should be."""
+    images, labels = idx(np.zeros((12, 28, 28)), np.zeros(12))
+    packer = zlib.compressobj(9, wbits=31)
+    gigabyte = b"".join([packer.compress(images), *(packer.compress(bytes(2**24)) for _ in range(64)), packer.flush()])
+    name = "train-images-idx3-ubyte"
+    files = [(name, struct.pack(">IIII", 0x803, *shape)) for shape in ((2**31, 2**31, 4), (2**32 - 1,) * 3)]
+    files += [(f"{name}.gz", gzip.compress(content)) for _, content in files]
+    for file, content in [*files, (f"{name}.gz", gigabyte)]:
+        (folder / "train-labels-idx1-ubyte").write_bytes(labels)
+        (folder / file).write_bytes(content)
+        yield folder
+        (folder / file).unlink()
 
 
 def _with_words(table: str, dice: random.Random) -> str:

@@ -1,37 +1,46 @@
 """The suite as a hostile tester meets it: `make trust`.
 
-    python benchmarks/trust.py [pictures] [data] [checkpoints] [crashes] [numbers]
+    python benchmarks/trust.py [pictures] [data] [checkpoints] [crashes] [disks] [app] [pages] [numbers]
 
 Each part writes what was tried, how often, and what happened to benchmarks/trust.json, and ends the call with an error
 where something happened that must not. All together they take less than twenty minutes on two cores.
 """
 
-import itertools
 import json
+import math
 import multiprocessing
 import os
-import random
 import resource
+import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import accidents
 import hostile
-import nbformat
+import httpx
+import injected
+import numpy as np
 import torch
+import visitors
 from measuring import machine
+from playwright.sync_api import sync_playwright
 
 import mnistlab as ml
-from mnistlab import training
 from mnistlab.paths import written_whole
 
 FILE = Path(__file__).parent / "trust.json"
 SLOW = 2.0  # seconds, after which an answer counts as a hang
+MOST = 1000  # MB that a process may hold, of which PyTorch alone takes 800
+APART = 1e-3  # by which logits, of some ten, may differ between devices
 Row = dict[str, object]
 
 
@@ -67,7 +76,7 @@ def judged(attempts: Iterable[tuple[str, Callable[[], object]]], expected: type[
             faults.append(f"{name}: {type(error).__name__}: {error}"[:300])
         slowest = max(slowest, time.perf_counter() - start)
     return {
-        "tried": sum(counts.values()) + len(faults),
+        "tried": counts.total() + len(faults),
         **counts,
         "faults": faults,
         "slowest_seconds": round(slowest, 3),
@@ -75,10 +84,13 @@ def judged(attempts: Iterable[tuple[str, Callable[[], object]]], expected: type[
     }
 
 
-def alone(part: Callable[..., Row], *arguments: object) -> Row:
-    """The part in a new process, whose memory is then its own."""
+def alone(part: Callable[..., Row], *arguments: object, most: float = MOST) -> Row:
+    """The part in a new process, whose memory is then its own, and must stay below `most` MB where it is counted."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(part, arguments)
+        row = pool.apply(part, arguments)
+    if (held := row.get("most_megabytes", 0)) > most:
+        row["faults"].append(f"{held} MB were held, more than {most}")
+    return row
 
 
 # Bad pictures
@@ -102,20 +114,23 @@ def read_pictures(count: int) -> Row:
         return judged(attempts(), ml.PictureError)
 
 
-def read_bombs() -> Row:
-    """Files of some kilobytes that would unpack to hundreds of megabytes: each must be refused."""
-    found = judged(((form, lambda c=content: ml.to_mnist(c)) for form, content in BOMBS().items()), ml.PictureError)
+def read_bombs(bombs: dict[str, bytes]) -> Row:
+    """Small files that would unpack to far more than any picture of a digit: each must be refused."""
+    found = judged(((form, lambda c=content: ml.to_mnist(c)) for form, content in bombs.items()), ml.PictureError)
     return found | {"faults": found["faults"] + ["a bomb was opened"] * bool(found["answered"])}
 
 
-BOMBS = hostile.bombs
-
-
 def pictures(count: int = 6000) -> dict[str, Row]:
+    bombs, largest = (alone(hostile.bombs, share) for share in (1.0, 0.049))  # made elsewhere: that takes memory, too
     return {
         "spoiled pictures, read by Predictor": alone(read_pictures, count),
-        "decompression bombs": alone(read_bombs),
+        "decompression bombs": alone(read_bombs, bombs),
+        "pictures of 49 million pixels, as large as may be": alone(read_largest, largest, most=1500),
     }
+
+
+def read_largest(files: dict[str, bytes]) -> Row:
+    return judged(((form, lambda c=content: ml.to_mnist(c)) for form, content in files.items()), ())
 
 
 # Bad data
@@ -127,8 +142,19 @@ def read_datasets(count: int) -> Row:
         return judged(((str(n), lambda f=f: ml.load_digits("train", f)) for n, f in enumerate(folders)), ml.DataError)
 
 
+def read_data_bombs() -> Row:
+    """Headers that announce too much, and .gz that unpack to a gigabyte: each must be refused."""
+    with tempfile.TemporaryDirectory() as name:
+        folders = hostile.data_bombs(Path(name))
+        found = judged(((str(n), lambda f=f: ml.load_digits("train", f)) for n, f in enumerate(folders)), ml.DataError)
+    return found | {"faults": found["faults"] + ["a bomb was read"] * bool(found["answered"])}
+
+
 def data(count: int = 6000) -> dict[str, Row]:
-    return {"spoiled IDX, gzip and CSV files, read by load_digits": alone(read_datasets, count)}
+    return {
+        "spoiled IDX, gzip and CSV files, read by load_digits": alone(read_datasets, count),
+        "IDX files that announce or unpack to too much": alone(read_data_bombs),
+    }
 
 
 # Bad checkpoints
@@ -159,113 +185,133 @@ def checkpoints(count: int = 3000) -> dict[str, Row]:
     }
 
 
-# Killed in the middle
+# Accidents
 
 
-def killed(action: Callable[[], None], after: float) -> None:
-    """Run `action` in a copy of this process, and kill that after so many seconds."""
-    if (child := os.fork()) == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    time.sleep(after)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
-def interrupted(write: Callable[[int], object], read: Callable[[], object], times: int, seconds: float) -> Row:
-    """Write one thing and another in turn until killed, so many times; what is then read must be one of the two."""
-    dice, faults = random.Random(0), []
-    write(0)
-    known = [read()]
-    write(1)
-    known.append(read())
-
-    def for_ever() -> None:
-        for turn in itertools.count():
-            write(turn % 2)
-
-    for number in range(times):
-        killed(for_ever, dice.uniform(0, seconds))
-        try:
-            if read() not in known:
-                faults.append(f"kill {number}: neither the old nor the new")
-        except Exception as error:
-            faults.append(f"kill {number}: {type(error).__name__}: {error}"[:300])
-    return {"tried": times, "whole": times - len(faults), "faults": faults}
-
-
-def kill_saving(times: int) -> Row:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "it.safetensors"
-        runs = [ml.Run(ml.LeNet(seed).eval(), metrics={"seed": seed}) for seed in (0, 1)]
-
-        def read() -> tuple[int, float]:
-            run = ml.load(path)
-            return run.metrics["seed"], run.model.conv1.weight.sum().item()
-
-        return interrupted(lambda turn: runs[turn].save(path), read, times, 0.05)
-
-
-def kill_tables(times: int) -> Row:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "it.csv"
-        draw = torch.Generator().manual_seed(0)
-        tables = [ml.Predictions.of(torch.randn(500, 10, generator=draw)) for _ in range(2)]
-        return interrupted(lambda turn: tables[turn].to_csv(path), path.read_bytes, times, 0.1)
-
-
-def kill_notebooks(times: int) -> Row:
-    """As tools/build_notebooks.py writes them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "it.ipynb"
-        cells = [[nbformat.v4.new_markdown_cell(word * 50_000, id="a")] for word in ("one ", "two ")]
-        books = [nbformat.v4.new_notebook(cells=cell) for cell in cells]
-
-        def write(turn: int) -> None:
-            with written_whole(path) as part:
-                nbformat.write(books[turn], part)
-
-        return interrupted(write, lambda: nbformat.read(path, as_version=4).cells[0].source, times, 0.05)
-
-
-def kill_training(times: int) -> Row:
-    """One run, killed again and again, each time gone on with; its end beside that of a run left in peace."""
-    torch.set_num_threads(1)
-    training.SAVE_SECONDS = 0
-    train = ml.load_digits("train", "offline")
-    config = ml.TrainConfig(epochs=12, batch_size=64, crop=0.0, device="cpu", precision="float32")
-    dice, faults, steps = random.Random(0), [], []
-    with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder) / "unfinished.state"
-
-        def go_on() -> ml.Run:
-            return ml.fit(ml.LeNet(), train, config=config, state=state, show_progress=False)
-
-        for number in range(times):
-            killed(go_on, dice.uniform(0.05, 0.8))
-            try:
-                steps.append(torch.load(state, weights_only=True)["step"] if state.exists() else 0)
-            except Exception as error:
-                faults.append(f"kill {number}: {type(error).__name__}: {error}"[:300])
-            if steps and steps[-1] == 12 * (len(train) // 64):
-                state.unlink()  # it was finished before it was killed; on to the next
-        ends = [go_on().model.state_dict()]
-    ends.append(ml.fit(ml.LeNet(), train, config=config, show_progress=False).model.state_dict())
-    if not all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items()):
-        faults.append("the resumed run ended with other weights")
-    return {"tried": times, "whole": times - len(faults), "faults": faults, "stopped_at_steps": steps}
-
-
-def crashes(times: int = 50) -> dict[str, Row]:
+def crashes() -> dict[str, Row]:
+    """205 kills, and others at the same file."""
+    killed = "killed while"
     return {
-        "killed while training, and gone on with": alone(kill_training, times),
-        "killed while saving a checkpoint": alone(kill_saving, times),
-        "killed while writing a CSV": alone(kill_tables, times),
-        "killed while writing a notebook": alone(kill_notebooks, times),
+        f"{killed} training, then gone on with": alone(accidents.kill_training, 50),
+        f"{killed} at any moment of `mnistlab train`": alone(accidents.kill_commands, 15),
+        f"{killed} saving a checkpoint": alone(accidents.kill_writing, "checkpoint", 40),
+        f"{killed} writing a CSV": alone(accidents.kill_writing, "CSV", 30),
+        f"{killed} writing a notebook": alone(accidents.kill_writing, "notebook", 30),
+        f"{killed} downloading": alone(accidents.kill_downloading, 40),
+        "two processes writing the same file": alone(accidents.write_together, 15),
+        "two processes training into the same folder": alone(accidents.train_together, 5),
     }
+
+
+def disks() -> dict[str, Row]:
+    rows = {
+        "written to a disk too full for it": accidents.on_a_small_disk("full", 25),
+        "written to a folder that is read-only": accidents.on_a_small_disk("closed", 10),
+    }
+    return {what: row for what, row in rows.items() if row}
+
+
+# The app
+
+SAMPLES = ml.home() / "data" / "samples"
+PEOPLE, MINUTE = 100, 60.0
+MORE = 0.05  # by which a server may grow in the second half of that minute
+
+
+def attack(address: str) -> Row:
+    """What nobody may read, and what is no picture: refused each time, and in our words."""
+    inside = Path(visitors.upload(address, SAMPLES.joinpath("canvas_28_2_1.bmp")))
+    secret = ml.home() / "README.md"
+    around = inside.parent / ".." / ".." / os.path.relpath(secret, inside.parents[2])
+    paths = [
+        secret,
+        around,
+        "/etc/passwd",
+        secret.as_uri(),
+        "../../../README.md",
+        f"{address}/gradio_api/file={inside}",
+    ]
+    tried, faults = 0, []
+    for path in paths:
+        for given in (visitors.file_at(path), visitors.file_at(path) | {"is_stream": True}, str(path)):
+            for endpoint in ("predict", "predict_many"):
+                tried += 1
+                event, said = visitors.call(address, endpoint, given if endpoint == "predict" else [given])
+                if event != "error":
+                    faults.append(f"{endpoint} read {given}: {said}"[:300])
+        tried += 1
+        if (code := httpx.get(f"{address}/gradio_api/file={path}").status_code) == 200 and "file=" not in str(path):
+            faults.append(f"{path} can be fetched: {code}")
+    for name, content in hostile.no_pictures().items():
+        tried += 1
+        path = visitors.upload(address, content, name)
+        event, said = visitors.call(address, "predict", visitors.file_at(path))
+        if event != "error" or not str(said["error"]).startswith(f"{name} is no picture"):
+            faults.append(f"{name}: {event}, {said}"[:300])
+    tried += 1
+    large = httpx.post(f"{address}/gradio_api/upload", files={"files": ("a.png", bytes(20 * 2**20 + 1))}, timeout=60)
+    if large.status_code != 413:
+        faults.append(f"21 MB were taken: {large.status_code}")
+    if (host := visitors.other_address()) is not None:
+        tried += 1
+        try:
+            socket.create_connection((host, int(address.rsplit(":", 1)[1])), 5).close()
+            faults.append(f"it can be reached as {host}")
+        except OSError:
+            pass
+    return {"tried": tried, "refused": tried - len(faults), "faults": faults}
+
+
+def app() -> dict[str, Row]:
+    """A page under attack, then a hundred visitors at once for a minute; told to end, it must end well."""
+    with tempfile.TemporaryDirectory() as folder, visitors.served(Path(folder)) as page:
+        refused = attack(page.address)
+        held: list[float] = []
+        threading.Thread(target=watch, args=(page.process, held), daemon=True).start()
+        pictures = [path.read_bytes() for path in sorted(SAMPLES.glob("*.png"))[:20]]
+        times, faults = visitors.crowd(page.address, pictures, PEOPLE, MINUTE)
+        before, after = np.median(held[len(held) // 2 :][:5]), np.median(held[-5:])
+        if after > before * (1 + MORE):
+            faults.append(f"it grew from {before:.0f} to {after:.0f} MB in the second half")
+        middle, most = np.percentile(times, [50, 99])
+    crowd = {
+        "tried": len(times),
+        "answered": len(times) - len(faults),
+        "faults": faults,
+        "median_seconds": round(float(middle), 2),
+        "p99_seconds": round(float(most), 2),
+        "megabytes_half_way": round(float(before)),
+        "megabytes_at_the_end": round(float(after)),
+    }
+    return {"the page attacked: paths, false pictures, sizes, addresses": refused, "100 visitors at once": crowd}
+
+
+def watch(process: subprocess.Popen, held: list[float]) -> None:
+    while process.poll() is None:
+        held.append(visitors.memory(process))
+        time.sleep(1)
+
+
+# Pages
+
+
+def read_pages() -> Row:
+    sys.path.append(str(ml.home() / "tools"))
+    os.environ["MNISTLAB_DATA"] = "offline"
+    path = os.environ.get("MNISTLAB_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["MNISTLAB_HOME"] = name
+        pages, alive = injected.pages(Path(name)), []
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            for page in pages:
+                alive += [f"{page.name}: {what}"[:300] for what in injected.came_alive(browser, page)]
+            browser.close()
+    return {"tried": len(pages), "faults": alive}
+
+
+def pages() -> dict[str, Row]:
+    return {"pages around names, labels and cards that hold scripts, in a browser": alone(read_pages)}
 
 
 # Numbers
@@ -289,18 +335,61 @@ def count_errors() -> Row:
         rows[name] = ml.evaluate(run.model, test).errors
         if rows[name] != run.metrics["test"]["errors"]:
             faults.append(f"{name}: the card says {run.metrics['test']['errors']}")
-    return {"tried": 3, "errors": rows, "faults": faults}
+    return {"tried": len(rows), "errors": rows, "faults": faults}
+
+
+def compare_devices() -> Row:
+    """The shipped CNN's logits on a CPU and on a GPU, both in float32 without TF32."""
+    test, model = ml.load_digits("test"), ml.load(ml.home() / "models" / "cnn.safetensors").model
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    with torch.inference_mode():
+        ours = torch.cat([model(ml.normalise(images)) for images, _ in test.batches(1000)])
+        model.cuda()
+        theirs = torch.cat([model(ml.normalise(images.cuda())).cpu() for images, _ in test.batches(1000)])
+    apart = (ours - theirs).abs().max().item()
+    faults = [f"logits differ by {apart}"] * (apart > APART)
+    faults += ["they read digits differently"] * (not torch.equal(ours.argmax(1), theirs.argmax(1)))
+    return {"tried": len(test), "largest_difference": apart, "faults": faults}
 
 
 def numbers() -> dict[str, Row]:
     found = {"one seed, trained again and again": alone(train_alike, 10)}
     if ml.load_digits("test").is_mnist:
         found["errors of the shipped networks, counted anew"] = alone(count_errors)
+    if torch.cuda.is_available():
+        found["logits on a CPU and on a GPU"] = alone(compare_devices, most=math.inf)
     return found
 
 
+def table(rows: dict[str, Row]) -> str:
+    """As the README has it."""
+    lines = ["| What | How often | What happened |", "|---|---:|---|"]
+    return "\n".join([*lines, *(f"| {what} | {row['tried']:,} | {_happened(row)} |" for what, row in rows.items())])
+
+
+def _happened(row: Row) -> str:
+    said = []
+    if row["faults"]:
+        said.append(f"{len(row['faults'])} faults")
+    if "whole" in row:
+        said.append("all whole" if row["whole"] == row["tried"] else f"{row['whole']:,} whole")
+    said += [f"{row[name]:,} {name}" for name in ("answered", "refused") if row.get(name)]
+    if "slowest_seconds" in row:
+        said.append(f"{row['slowest_seconds']:.1f} s and {row['most_megabytes']:,} MB at most")
+    if "p99_seconds" in row:
+        said.append(f"half within {row['median_seconds']} s, 99% within {row['p99_seconds']} s")
+        said.append(f"{row['megabytes_half_way']:,} MB half-way, {row['megabytes_at_the_end']:,} at the end")
+    if "different" in row:
+        said.append(f"{row['different']} differ by a bit")
+    if "errors" in row:
+        said.append(", ".join(f"{name} {errors}" for name, errors in row["errors"].items()) + ", as their cards say")
+    if "largest_difference" in row:
+        said.append(f"{row['largest_difference']:.1e} apart at most, the same answers")
+    return ", ".join(said) or "nothing ran"
+
+
 PARTS: dict[str, Callable[[], dict[str, Row]]] = {
-    part.__name__: part for part in (pictures, data, checkpoints, crashes, numbers)
+    part.__name__: part for part in (pictures, data, checkpoints, crashes, disks, app, pages, numbers)
 }
 
 

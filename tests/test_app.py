@@ -2,16 +2,13 @@
 
 import base64
 import io
-import json
 import os
 import re
 import runpy
-import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +24,7 @@ pytest.importorskip("gradio")
 import httpx
 from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Page, expect
+from visitors import call, crowd, file_at, other_address, served, upload
 
 from mnistlab import app
 
@@ -36,8 +34,6 @@ ROW, BLANK = SAMPLES / "rows" / "row_407.jpg", SAMPLES / "others" / "blank_scan_
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg' width='28' height='28'><script>alert(1)</script></svg>"
 HTML = b"<!DOCTYPE html><script>alert(1)</script>"
 EVIL = "<img src=x onerror=alert(1)>.png"
-META = {"_type": "gradio.FileData"}
-SERVE = "import sys; from mnistlab import app; app.wait(app.launch(port=int(sys.argv[1])))"
 
 
 @pytest.fixture(scope="module")
@@ -45,64 +41,19 @@ def predictor() -> ml.Predictor:
     return ml.Predictor.load()
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a page in a process of its own; it ends well when it is told to, and leaves no upload behind."""
-    folder, port = tmp_path_factory.mktemp("served"), free_port()
-    own = {"GRADIO_TEMP_DIR": str(folder / "uploads"), "GRADIO_SHARE": "true", "GRADIO_ANALYTICS_ENABLED": "True"}
-    with (folder / "log").open("w") as log:
-        serving = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(port)], env=os.environ | own, stdout=log, stderr=log
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(1200):
-            assert serving.poll() is None, (folder / "log").read_text()
-            try:
-                httpx.get(address, timeout=60)
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield address
-        assert list((folder / "uploads").rglob("*.*"))
-        serving.send_signal(signal.SIGTERM)
-        assert serving.wait(30) == 0
-        assert not list((folder / "uploads").rglob("*.*"))
-        assert "mnistlab" not in (folder / "log").read_text()  # gradio logs what it refuses; of ours, nothing failed
-    finally:
-        serving.kill()
+    with served(tmp_path_factory.mktemp("served")) as page:
+        yield page.address
+        assert list(page.uploads.rglob("*.*"))
+    assert not list(page.uploads.rglob("*.*"))
+    assert "mnistlab" not in page.log.read_text()  # gradio logs what it refuses; of ours, nothing failed
 
 
 @pytest.fixture(scope="module")
 def client(server: str) -> Client:
     return Client(server, verbose=False, analytics_enabled=False)
-
-
-def upload(server: str, content: bytes | Path, name: str = "") -> str:
-    """The path that the server gave it."""
-    content = content if isinstance(content, bytes) else content.read_bytes()
-    reply = httpx.post(f"{server}/gradio_api/upload", files={"files": (name or "some.png", content)}, timeout=60)
-    reply.raise_for_status()
-    return reply.json()[0]
-
-
-def call(server: str, endpoint: str, given: object) -> tuple[str, object]:
-    """As curl would: the last event, "complete" or "error", and its data."""
-    started = httpx.post(f"{server}/gradio_api/call/{endpoint}", json={"data": [given]}, timeout=60)
-    started.raise_for_status()
-    told = httpx.get(f"{server}/gradio_api/call/{endpoint}/{started.json()['event_id']}", timeout=120).text
-    event, data = re.findall(r"event: (\w+)\ndata: (.*)", told)[-1]
-    return event, json.loads(data)
-
-
-def file_at(path: str | Path) -> dict:
-    return {"path": str(path), "meta": META}
 
 
 def expected_of(predictor: ml.Predictor, picture: Path) -> dict:
@@ -185,14 +136,15 @@ def test_limits(server):
         assert event == "error" and said["error"]
 
 
+def test_a_hundred_at_once_are_all_answered(server):
+    with ThreadPoolExecutor(1) as apart:  # from playwright's loop
+        times, faults = apart.submit(crowd, server, [TWO.read_bytes()], 100, 0.5).result()
+    assert len(times) >= 100 and faults == []
+
+
 def test_only_this_machine_hears_it(server):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        try:
-            one.connect(("192.0.2.1", 9))  # sends nothing, but chooses the address that others know
-        except OSError:
-            pytest.skip("no other address than the loopback's")
-        host = one.getsockname()[0]
-    if host.startswith("127."):
+    host = other_address()
+    if host is None:
         pytest.skip("no other address than the loopback's")
     port = int(server.rsplit(":", 1)[1])
     socket.create_connection(("127.0.0.1", port), 5).close()

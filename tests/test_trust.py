@@ -1,22 +1,30 @@
 """The quick part of `make trust`: a little of everything that it tries thousands of times, and that it would notice."""
 
+import html
 import sys
+from functools import partial
 from pathlib import Path
 
 import hostile
 import pytest
+import torch
 
 import mnistlab as ml
 
 if sys.platform == "win32":
     pytest.skip("needs os.fork and SIGALRM", allow_module_level=True)
 
+import accidents
+import injected
 import trust
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.setenv("MNISTLAB_DATA", "offline")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(
@@ -25,17 +33,58 @@ def offline(monkeypatch):
         (trust.read_pictures, 150),
         (trust.read_datasets, 150),
         (trust.read_checkpoints, 200),
-        (trust.kill_saving, 5),
-        (trust.kill_tables, 5),
-        (trust.kill_notebooks, 5),
+        (partial(accidents.kill_writing, "checkpoint"), 5),
+        (partial(accidents.kill_writing, "CSV"), 5),
+        (partial(accidents.kill_writing, "notebook"), 5),
     ],
-    ids=lambda value: getattr(value, "__name__", str(value)),
+    ids=["pictures", "data", "checkpoints", "saving", "CSV", "notebook"],
 )
 def test_nothing_gives_way(part, count):
     row = part(count)
     assert row["faults"] == [] and row["tried"] == count
     if "refused" in row:
         assert row["refused"] > count / 4, "most of what was spoiled should be refused"
+
+
+def test_a_download_is_killed_and_goes_on():
+    assert trust.alone(accidents.kill_downloading, 3)["faults"] == []
+
+
+@pytest.mark.parametrize("part", ["full", "closed"])
+def test_a_disk_without_room_and_a_folder_without_a_way_in(part):
+    row = accidents.on_a_small_disk(part, 2)
+    if row is None:
+        pytest.skip("this system lets us make no disk")
+    assert row["faults"] == [] and row["refused"] >= 4
+
+
+def test_small_files_that_grow_are_refused():
+    row = trust.read_data_bombs()
+    assert row["faults"] == [] and row["refused"] == row["tried"] == 5
+
+
+def test_text_stays_text(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("MNISTLAB_HOME", str(tmp_path))
+    pages = injected.pages(tmp_path)
+    shown = [html.unescape(page.read_text(encoding="utf-8")) for page in pages]
+    assert len(pages) == 3 and "data-evil" in shown[1] and injected.EVIL in shown[2]
+    for page in pages:
+        assert injected.came_alive(browser, page) == []
+
+
+@pytest.mark.parametrize(
+    "careless",
+    [
+        "<p>{}</p>",
+        '<img alt="{}">',
+        "<title>{}</title>",
+        "<div id=a></div><script>a.attachShadow({{mode: 'open'}}).innerHTML = `{}`</script>",
+    ],
+)
+def test_text_that_is_not_escaped_would_be_noticed(browser, tmp_path, careless):
+    page = tmp_path / "page.html"
+    page.write_text("<!DOCTYPE html>" + careless.format(injected.EVIL.replace("${alert(2)}", "")))
+    assert injected.came_alive(browser, page)
 
 
 def test_pickles_run_nothing():
@@ -75,5 +124,5 @@ def test_what_must_not_happen_is_noticed(tmp_path):
         path.write_text(str(turn) * 2_000_000)
 
     path: Path = tmp_path / "half.txt"
-    found = trust.interrupted(careless, path.read_text, 20, 0.02)
+    found = accidents.interrupted(careless, path.read_text, 20, 0.02)
     assert found["faults"], "half a file should have been met"
