@@ -206,6 +206,13 @@ def test_files_that_are_none(tmp_path):
         to_mnist(tmp_path / "text.png")
 
 
+@pytest.mark.parametrize(("kind", "size"), [("PNG", (6001, 6000)), ("JPEG", (8001, 6250))])
+def test_the_largest_that_are_read(kind, size):
+    with pytest.raises(PictureError, match=rf"has {size[0]:,} × {size[1]:,} pixels, more than .*: make it smaller"):
+        to_mnist(as_bytes(Image.new("L", size, 255), kind))
+    assert to_mnist(as_bytes(Image.new("L", (size[0] - 1, size[1]), 255), kind)).shape == (1, 28, 28)
+
+
 def test_bombs_are_refused_before_they_are_opened():
     bomb = as_bytes(Image.new("1", (30_000, 30_000)), "PNG")
     assert len(bomb) < 1_000_000
@@ -214,7 +221,7 @@ def test_bombs_are_refused_before_they_are_opened():
         with pytest.raises(PictureError, match="make it smaller"):
             to_mnist(bomb)
     with pytest.raises(PictureError, match="make it smaller"):
-        to_mnist(np.broadcast_to(np.uint8(0), (10_000, 10_000)))
+        to_mnist(np.broadcast_to(np.uint8(0), (6_001, 6_000)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 10), (3, 400), (2, 2)])
