@@ -91,6 +91,13 @@ def bombs(share: float) -> dict[str, bytes]:
     return found
 
 
+def largest() -> dict[str, bytes]:
+    """As many pixels as are read."""
+    file = io.BytesIO()
+    Image.new("RGB", (8000, 6000)).save(file, "JPEG", progressive=True, subsampling=0)
+    return {**bombs(0.0359), "JPEG RGB": file.getvalue()}
+
+
 def no_pictures() -> dict[str, bytes]:
     """What pages may be sent in a picture's place."""
     script = b"<script>alert(1)</script>"

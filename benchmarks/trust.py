@@ -121,11 +121,11 @@ def read_bombs(bombs: dict[str, bytes]) -> Row:
 
 
 def pictures(count: int = 6000) -> dict[str, Row]:
-    bombs, largest = (alone(hostile.bombs, share) for share in (1.0, 0.049))  # made elsewhere: that takes memory, too
+    bombs, largest = alone(hostile.bombs, 1.0), alone(hostile.largest)  # made elsewhere, which takes memory, too
     return {
         "spoiled pictures, read by Predictor": alone(read_pictures, count),
         "decompression bombs": alone(read_bombs, bombs),
-        "pictures of 49 million pixels, as large as may be": alone(read_largest, largest, most=1500),
+        "pictures as large as may be: 36 million pixels, JPEGs 48": alone(read_largest, largest, most=1500),
     }
 
 
@@ -190,14 +190,13 @@ def checkpoints(count: int = 3000) -> dict[str, Row]:
 
 def crashes() -> dict[str, Row]:
     """205 kills, and others at the same file."""
-    killed = "killed while"
     return {
-        f"{killed} training, then gone on with": alone(accidents.kill_training, 50),
-        f"{killed} at any moment of `mnistlab train`": alone(accidents.kill_commands, 15),
-        f"{killed} saving a checkpoint": alone(accidents.kill_writing, "checkpoint", 40),
-        f"{killed} writing a CSV": alone(accidents.kill_writing, "CSV", 30),
-        f"{killed} writing a notebook": alone(accidents.kill_writing, "notebook", 30),
-        f"{killed} downloading": alone(accidents.kill_downloading, 40),
+        "killed while training, then gone on with": alone(accidents.kill_training, 50),
+        "killed at any moment of `mnistlab train`": alone(accidents.kill_commands, 15),
+        "killed while saving a checkpoint": alone(accidents.kill_writing, "checkpoint", 40),
+        "killed while writing a CSV": alone(accidents.kill_writing, "CSV", 30),
+        "killed while writing a notebook": alone(accidents.kill_writing, "notebook", 30),
+        "killed while downloading": alone(accidents.kill_downloading, 40),
         "two processes writing the same file": alone(accidents.write_together, 15),
         "two processes training into the same folder": alone(accidents.train_together, 5),
     }
@@ -375,7 +374,8 @@ def _happened(row: Row) -> str:
         said.append("all whole" if row["whole"] == row["tried"] else f"{row['whole']:,} whole")
     said += [f"{row[name]:,} {name}" for name in ("answered", "refused") if row.get(name)]
     if "slowest_seconds" in row:
-        said.append(f"{row['slowest_seconds']:.1f} s and {row['most_megabytes']:,} MB at most")
+        seconds = math.ceil(row["slowest_seconds"] * 10) / 10
+        said.append(f"{seconds} s and {row['most_megabytes']:,} MB at most")
     if "p99_seconds" in row:
         said.append(f"half within {row['median_seconds']} s, 99% within {row['p99_seconds']} s")
         said.append(f"{row['megabytes_half_way']:,} MB half-way, {row['megabytes_at_the_end']:,} at the end")
@@ -394,8 +394,7 @@ PARTS: dict[str, Callable[[], dict[str, Row]]] = {
 
 
 def main(names: list[str]) -> int:
-    known = json.loads(FILE.read_text()) if FILE.exists() else {}
-    rows, faults = known.get("rows", {}), 0
+    rows, faults = json.loads(FILE.read_text())["rows"] if names and FILE.exists() else {}, 0
     for name in names or PARTS:
         start = time.perf_counter()
         for what, row in PARTS[name]().items():

@@ -1,6 +1,7 @@
 """The quick part of `make trust`: a little of everything that it tries thousands of times, and that it would notice."""
 
 import html
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,13 @@ def test_nothing_gives_way(part, count):
     assert row["faults"] == [] and row["tried"] == count
     if "refused" in row:
         assert row["refused"] > count / 4, "most of what was spoiled should be refused"
+
+
+def test_the_readme_quotes_the_last_run_of_all_parts():
+    rows = json.loads(trust.FILE.read_text())["rows"]
+    assert sum(row["faults"] == [] for row in rows.values()) == len(rows) >= 20
+    assert sum(row["tried"] for what, row in rows.items() if what.startswith("killed")) >= 200
+    assert trust.table(rows) in (ml.home() / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_download_is_killed_and_goes_on():
