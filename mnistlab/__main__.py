@@ -167,15 +167,13 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 
 def _finished(folder: Path, resume: bool) -> bool:
-    if (folder / "unfinished.state").exists():  # it goes last, when all else is written
-        if resume:
-            return False
-        raise ValueError(f"{folder} holds an unfinished run; go on with --resume, or name another --out.")
-    if (folder / "checkpoint.safetensors").exists():
-        if resume:
-            return True
+    if (folder / "unfinished.state").exists():
+        if not resume:
+            raise ValueError(f"{folder} holds an unfinished run; go on with --resume, or name another --out.")
+        return False
+    if (folder / "checkpoint.safetensors").exists() and not resume:
         raise ValueError(f"{folder} holds a run already, and nothing is overwritten; name another --out.")
-    return False
+    return (folder / report.LAST).exists()
 
 
 @cli.command()

@@ -97,9 +97,12 @@ class Run:
             "history": json.loads(self.history.to_json(orient="records", double_precision=6)),
         }
         weights = save({name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()})
-        text = _json({**card, "weights_md5": md5(weights).hexdigest()})
+        card["weights_md5"] = md5(weights).hexdigest()
+        if fault := _fault(card):
+            raise CheckpointError(f"The card of {path.name} {fault}. Put that right in the run, and save again.")
+        text = _json(card)
         _write(path, weights, text)
-        while not _belong(path.with_suffix(".json"), path):  # another process saved in between
+        while _parted(path.with_suffix(".json"), path):  # another process saved in between
             _write(path, weights, text)
         return path
 
@@ -195,6 +198,14 @@ def _belong(card: Path, weights: Path) -> bool:
         return False
 
 
+def _parted(card: Path, weights: Path) -> bool:
+    """Whether the two can be read, and are of two runs."""
+    try:
+        return _read_card(card)["weights_md5"] != md5(weights.read_bytes()).hexdigest()
+    except (OSError, CheckpointError):
+        return False
+
+
 def _card(file: Path, weights: Path) -> dict:
     """The card in `file`; or, where a save was cut off before it put its weights in place, the one before it."""
     found = md5(weights.read_bytes()).hexdigest()
@@ -216,15 +227,20 @@ def _read_card(file: Path) -> dict:
         raise CheckpointError(
             f"{file} is not a card in valid JSON ({error}). Fetch it again with its weights."
         ) from error
+    if fault := _fault(card):
+        raise CheckpointError(f"{file} {fault}. Fetch it again.")
+    return card
+
+
+def _fault(card: dict) -> str | None:
+    """What is wrong with a card's form, as the end of a sentence."""
     wrong = [name for name, kind in CARD.items() if not isinstance(card.get(name) or kind(), kind)]
     if wrong or not all(isinstance(row, dict) for row in card.get("history") or []):
-        raise CheckpointError(
-            f"{file} says {wrong[0] if wrong else 'history'} in a form that no card has. Fetch it again."
-        )
+        return f"says {wrong[0] if wrong else 'history'} in a form that no card has"
     value = (card.get("metrics") or {}).get("temperature", {"value": 1.0})
     if not (isinstance(value, dict) and type(value.get("value")) in (int, float) and 0 < value["value"] < math.inf):
-        raise CheckpointError(f"{file} gives a temperature that is no number above 0. Fetch it again.")
-    return card
+        return "gives a temperature that is no number above 0"
+    return None
 
 
 def _compare(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

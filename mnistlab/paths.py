@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
+from secrets import token_hex
 
 HOUR = 60 * 60  # in seconds; whoever has not gone on writing for so long was killed
 FULL = "make room there, or name another place; what was there is as it was"
@@ -41,17 +41,18 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     disk is full or the folder closed. A writer that was killed leaves its part, which a later one removes.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    beside = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            with suppress(FileNotFoundError):  # somebody else has just cleared it, or finished it
+            with suppress(OSError):  # somebody else has just cleared it or finished it, or it is theirs
                 if time.time() - left.stat().st_mtime > HOUR:
                     left.unlink()
         yield beside
         os.replace(beside, path)
     except OSError as error:
-        if remedy := REMEDIES.get(error.errno):
+        remedy = REMEDIES.get(error.errno)
+        if remedy and error.filename in (None, str(beside), str(path.parent)):  # of this file, and not said before
             raise OSError(error.errno, f"{error.strerror}: {remedy}", str(path)) from error
         raise
     finally:

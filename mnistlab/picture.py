@@ -187,7 +187,8 @@ def _differences(pixels: np.ndarray) -> np.ndarray:
     if beside.any() and not shadow:  # a table beside the sheet, or an empty corner in the dark
         pixels = np.where(beside[..., None], paper, pixels)
         marked, away = _marked(pixels, paper, darker)
-    uneven = marked.any() and np.percentile(np.abs(away[~marked]), 95) > 0.3 * np.median(away[marked])
+    parted = marked.any() and not marked.all()
+    uneven = parted and np.percentile(np.abs(away[~marked]), 95) > 0.3 * np.median(away[marked])
     if shadow or uneven:
         how = cv2.MORPH_CLOSE if darker else cv2.MORPH_OPEN
         flat = cv2.medianBlur((pixels - paper + 128).clip(0, 255).astype(np.uint8), 5).astype(np.float32)
@@ -487,7 +488,9 @@ def _rise(profile: np.ndarray, half: int) -> int:
 
 def _pixels(picture: Picture) -> np.ndarray:
     """Any picture → (H, W, 3) float32 in 0…255, upright, on paper, SIZE pixels at most a side."""
-    is_array = isinstance(picture, np.ndarray | Tensor)
+    if isinstance(picture, Tensor):
+        picture = _as_array(picture)
+    is_array = isinstance(picture, np.ndarray)
     pixels = _on_paper(_from_array(np.asarray(picture)) if is_array else _opened(picture))
     longest = max(pixels.shape[:2])
     if longest > SIZE:
@@ -501,7 +504,11 @@ def _opened(picture: str | Path | bytes | Image.Image) -> Image.Image:
         name, file = "The picture", io.BytesIO(picture)
     elif isinstance(picture, str | Path):
         name, file = str(picture), Path(picture)
-        if not file.is_file():
+        try:
+            there = file.is_file()
+        except OSError:  # as of a name that is too long for any file
+            there = False
+        if not there:
             raise PictureError(f"There is no file {file}.")
     elif isinstance(picture, Image.Image):
         name, file = "The picture", None
@@ -546,6 +553,15 @@ def _reduced(image: Image.Image) -> Image.Image:
     return small
 
 
+def _as_array(tensor: Tensor) -> np.ndarray:
+    """Wherever it lies, however it is laid out, and whether or not it is being learned."""
+    try:
+        tensor = tensor.detach().cpu().to_dense()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise PictureError(f"A tensor of {tensor.dtype} on {tensor.device} holds no picture ({error}).") from error
+
+
 def _from_array(array: np.ndarray) -> Image.Image:
     shape = array.shape
     if array.ndim == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3, 4):
@@ -562,7 +578,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
         raise PictureError(f"An array of {array.dtype} is no picture; take uint8, or floats in 0…1 or 0…255.")
     elif not np.isfinite(array).all():
         raise PictureError("The array holds values that are infinite or not a number.")
-    elif array.dtype.kind == "f" and array.max() <= 1:
+    elif array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
         array = array * 255.0
     if array.dtype == np.uint16 and array.max() > 255:
         array = array / 257

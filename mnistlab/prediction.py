@@ -82,6 +82,8 @@ class Predictor:
         if isinstance(picture, list | tuple):
             if not picture:
                 raise PictureError("The list names no picture.")
+            if strangers := [type(name).__name__ for name in picture if not isinstance(name, str | Path)]:
+                raise PictureError(f"A list names files, and a {strangers[0]} is no name. Give one picture at a time.")
             return self._many([file for name in picture for file in _files(name) or [Path(name)]])
         return self._single(prepare(picture))
 
@@ -168,10 +170,14 @@ def _warning(count: int, strange: bool, confidence: float) -> str:
 def _files(name: str | Path) -> list[Path] | None:
     """The pictures that a folder or a pattern names, in order of their names; None for a single file."""
     path = Path(name)
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError:  # as of a name that is too long for any file
+        return None
+    if is_folder:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         remedy = f"Put some there, named *{', *'.join(sorted(SUFFIXES))}."
-    elif set(str(name)) & set("*?[") and not path.exists():
+    elif set(str(name)) & set("*?[") and not exists:
         files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
         remedy = "Change the pattern, or name a folder."
     else:

@@ -11,6 +11,7 @@ from mnistlab.paths import written_whole
 from mnistlab.predictions import Predictions
 
 SHOWN = 10  # digits in a line of samples.png
+LAST = "samples.png"  # that is written: where it is, everything is
 
 
 def write(run: Run, digits: Digits, folder: str | Path) -> list[Path]:

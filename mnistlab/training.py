@@ -95,8 +95,8 @@ def fit(
     memory that a step frees, for the next.
     Inside `workers.together`, every process calls this with the same arguments and takes its share of each batch;
     all end with the weights that one process would have had, but for rounding, and rank 0 alone writes `state`.
-    Raises TrainingError where the loss stops being a number, or where `state` belongs to another run;
-    OSError where its folder is closed.
+    Raises TrainingError where the loss stops being a number, or where `state` belongs to another run or
+    its folder is closed.
     """
     config = config or TrainConfig()
     if train.labels is None or (val is not None and (val.labels is None or len(val) == 0)):
@@ -122,9 +122,8 @@ def fit(
     found = None
     if state is not None and rank == 0:
         found = _read_state(Path(state), identity)
-        Path(state).parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=Path(state).parent):
-            pass  # whether the folder is closed is better known now than in an hour
+        if found is None or found["step"] < steps:
+            _need_place(Path(state).parent)
     if found := from_first(found):
         step, seconds, history = _resume(found, model, optimizers)
     replica = DistributedDataParallel(model) if count > 1 else model
@@ -378,6 +377,16 @@ def _save_state(
     torch.save(state, content)
     with written_whole(path) as part:
         part.write_bytes(content.getbuffer())
+
+
+def _need_place(folder: Path) -> None:
+    """A folder that nothing can be written to is better known now than in an hour."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise TrainingError(f"No state can be kept in {folder} ({error.strerror}); name a folder of yours.") from error
 
 
 def _read_state(path: Path, identity: dict) -> dict | None:

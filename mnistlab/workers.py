@@ -31,9 +31,11 @@ def together() -> Iterator[Workers]:
     on_gpus = torch.cuda.is_available()
     if on_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # After a restart, the addresses of those who were killed are still in torchrun's store, and gloo would call them.
     store, rank, count = next(dist.rendezvous("env://"))
-    store = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    if os.environ["GROUP_WORLD_SIZE"] == "1":
+        # After a restart, the addresses of those who were killed are still in torchrun's store, and gloo would call
+        # them. On several machines the attempts are counted apart, so that they give no common name.
+        store = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     dist.init_process_group("nccl" if on_gpus else "gloo", store=store, rank=rank, world_size=count)
     try:
         yield workers()

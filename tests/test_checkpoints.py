@@ -141,6 +141,17 @@ def test_a_folder_stands_for_its_checkpoint(run, tmp_path):
         ml.load(tmp_path.parent)
 
 
+@pytest.mark.parametrize(
+    "said", [{"metrics": {"temperature": 1.5}}, {"metrics": {"temperature": {"value": float("nan")}}}, {"data": ["x"]}]
+)
+def test_a_card_that_could_not_be_read_again_is_not_written(tmp_path, said):
+    path = ml.Run(ml.LeNet()).save(tmp_path / "it.safetensors")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(ml.CheckpointError, match="Put that right in the run"):
+        ml.Run(ml.LeNet(1), **said).save(path)
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+
 def test_of_two_who_save_at_once_one_remains(tmp_path, monkeypatch):
     """The second saves all of its own between the two moves of the first."""
     path, replaced = tmp_path / "it.safetensors", []
@@ -184,6 +195,13 @@ def test_written_whole(tmp_path):
     with pytest.raises(OSError, match=r"No space left on device: make room there.*file\.txt'$"):
         fail_for_room()
     assert file.read_text() == "whole" and os.listdir(file.parent) == ["file.txt"]
+
+    def fail_within():
+        with paths.written_whole(tmp_path / "outer.txt"):
+            fail_for_room()
+
+    with pytest.raises(OSError, match=r"^[^;]*make room there[^;]*; [^;]*file\.txt'$"):
+        fail_within()
 
 
 def test_parts_of_writers_that_were_killed_do_not_pile_up(tmp_path):

@@ -144,7 +144,11 @@ def test_a_run_killed_while_it_wrote_its_files_writes_them_again(tmp_path, capsy
     assert main(words) == 1
     assert "go on with --resume" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0
-    assert len([path for path in out.iterdir() if path.name != ".lock"]) == 7
+    whole = {path.name for path in out.iterdir()} - {".lock"}
+    assert len(whole) == 7 and (out / "checkpoint.safetensors").read_bytes() == checkpoint
+    (out / "samples.png").unlink()  # as where the disk had no room for it, nor for the state
+    assert main(words) == 1 and main([*words, "--resume"]) == 0
+    assert {path.name for path in out.iterdir()} - {".lock"} == whole
     assert (out / "checkpoint.safetensors").read_bytes() == checkpoint
 
 

@@ -191,11 +191,36 @@ def test_arrays_of_every_shape_and_type():
         (np.full((28, 28), 1j), "complex"),
         (np.full((28, 28), "7"), "<U1"),
         (np.zeros((28, 28), object), "object"),
+        (torch.zeros(28, 28, device="meta"), "tensor of torch.float32 on meta holds no picture"),
+        (torch.zeros(28, 28, dtype=torch.complex64), "complex"),
     ],
 )
 def test_what_is_no_picture_is_refused(bad, said):
     with pytest.raises(PictureError, match=said):
         to_mnist(bad)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda grey: grey.requires_grad_(),
+        lambda grey: grey.bfloat16(),
+        lambda grey: grey.to_sparse(),
+        lambda grey: grey.t().contiguous().t(),
+        lambda grey: np.ma.masked_array(grey.numpy(), grey.numpy() > 100),
+    ],
+    ids=["being learned", "bfloat16", "sparse", "transposed", "masked"],
+)
+def test_a_tensor_is_read_however_it_is_kept(kept):
+    grey = torch.from_numpy(np.asarray(written(), np.float32).copy())
+    assert torch.equal(to_mnist(kept(grey.clone())), to_mnist(grey))
+
+
+def test_a_few_pixels_of_noise_are_answered():
+    """Where every one of them stands out from the rest, none is left for paper."""
+    draw = np.random.default_rng(0)
+    for _ in range(60):
+        assert to_mnist(draw.integers(0, 256, (1, 3), dtype=np.uint8)).shape == (1, 28, 28)
 
 
 def test_files_that_are_none(tmp_path):
@@ -204,6 +229,8 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(PictureError, match=r"text\.png is no picture"):
         to_mnist(tmp_path / "text.png")
+    with pytest.raises(PictureError, match="There is no file xxxx"):
+        to_mnist("x" * 5000)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("PNG", (6001, 6000)), ("JPEG", (8001, 6250))])
