@@ -56,12 +56,17 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def killed(action: Callable[[], object], after: float) -> None:
-    """Run `action` in a copy of this process, and kill that after so many seconds."""
+def killed(action: Callable[[], object], after: float) -> bool:
+    """Run `action` in a copy of this process, and kill that after so many seconds; False where it had ended before.
+
+    RuntimeError where it had ended ill.
+    """
     child = in_a_copy(action)
     time.sleep(after)
     os.kill(child, signal.SIGKILL)
-    ended(child)
+    if (code := ended(child)) > 0:
+        raise RuntimeError("what should have been killed failed by itself")
+    return code < 0
 
 
 def said(error: Exception) -> str:
@@ -84,8 +89,8 @@ def interrupted(write: Callable[[int], object], read: Callable[[], object], time
             write(turn % 2)
 
     for number in range(times):
-        killed(for_ever, dice.uniform(0, seconds))
         try:
+            killed(for_ever, dice.uniform(0, seconds))
             if read() not in known:
                 faults.append(f"kill {number}: neither the old nor the new")
         except Exception as error:
@@ -155,24 +160,28 @@ def kill_training(times: int) -> Row:
     train = ml.load_digits("train", "offline")
     config = ml.TrainConfig(epochs=12, batch_size=64, crop=0.0, device="cpu", precision="float32")
     dice, faults, steps = random.Random(0), [], []
+    right = ml.fit(ml.LeNet(), train, config=config, show_progress=False).model.state_dict()
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "unfinished.state"
 
         def go_on() -> ml.Run:
             return ml.fit(ml.LeNet(), train, config=config, state=state, show_progress=False)
 
-        for number in range(times):
-            killed(go_on, dice.uniform(0.05, 0.8))
+        def compare() -> None:
+            weights = go_on().model.state_dict()
+            state.unlink()
+            if not all(torch.equal(tensor, right[name]) for name, tensor in weights.items()):
+                faults.append(f"after kill {len(steps)}: a resumed run ended with other weights")
+
+        while len(steps) < times and not faults:
             try:
-                steps.append(torch.load(state, weights_only=True)["step"] if state.exists() else 0)
+                if killed(go_on, dice.uniform(0.05, 0.8)):
+                    steps.append(torch.load(state, weights_only=True)["step"] if state.exists() else 0)
+                else:
+                    compare()
             except Exception as error:
-                faults.append(f"kill {number}: {said(error)}")
-            if steps and steps[-1] == 12 * (len(train) // 64):
-                state.unlink()  # it was finished before it was killed; on to the next
-        ends = [go_on().model.state_dict()]
-    ends.append(ml.fit(ml.LeNet(), train, config=config, show_progress=False).model.state_dict())
-    if not all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items()):
-        faults.append("the resumed run ended with other weights")
+                faults.append(f"kill {len(steps)}: {said(error)}")
+        compare()
     return {"tried": times, "whole": times - len(faults), "faults": faults, "stopped_at_steps": steps}
 
 
@@ -196,9 +205,12 @@ def kill_commands(times: int) -> Row:
         ended(in_a_copy(partial(train, peace)))
         seconds = time.perf_counter() - start
         whole = ml.load(peace).model.state_dict()
-        for number in range(times):
+        for number in itertools.count():
+            if len(there) == times:
+                break
             folder = Path(name) / str(number)
-            killed(partial(train, folder), dice.uniform(0, seconds))
+            if not killed(partial(train, folder), dice.uniform(0, seconds)):
+                continue
             there.append(len(files(folder)))
             if code := ended(in_a_copy(partial(train, folder))):
                 faults.append(f"kill {number}: --resume ended with {code}")
@@ -265,14 +277,15 @@ def kill_downloading(times: int) -> Row:
         start = time.perf_counter()
         at_an_end()
         seconds = time.perf_counter() - start
-        for number in range(times):
-            killed(fetch, dice.uniform(0, seconds))
-            found.append(sum(path.exists() for path in map(raw.joinpath, plain)))
-            for name, content in plain.items():  # what is in its place is whole
-                if (raw / name).exists() and (raw / name).read_bytes() != content:
-                    faults.append(f"kill {number}: {name} is not whole")
-            if found[-1] == len(plain) or number == times - 1:
+        while len(found) < times:
+            if not killed(fetch, dice.uniform(0, seconds)):
                 at_an_end()
+                continue
+            found.append(sum(path.exists() for path in map(raw.joinpath, plain)))
+            spoilt = [n for n, content in plain.items() if (raw / n).exists() and (raw / n).read_bytes() != content]
+            if spoilt:  # what is in its place must be whole
+                faults.append(f"kill {len(found)}: {', '.join(spoilt)}")
+        at_an_end()
     return {"tried": times, "whole": times - len(faults), "faults": faults, "files_at_the_kill": found}
 
 
@@ -331,7 +344,8 @@ def on_a_small_disk(part: str, times: int) -> Row | None:
     with tempfile.TemporaryDirectory() as folder:
         words = [folder, sys.executable, __file__, part, str(times)]
         unshare = shutil.which("unshare")
-        if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True).returncode:
+        probe = [unshare, "-rm", "mount", "-t", "tmpfs", "none", folder]
+        if unshare is None or subprocess.run(probe, capture_output=True).returncode:
             return None
         done = subprocess.run([unshare, "-rm", "sh", "-c", script, "sh", *words], capture_output=True, text=True)
     if done.returncode:

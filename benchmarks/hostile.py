@@ -6,11 +6,13 @@ import json
 import pickle
 import random
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 FORMATS = {
@@ -89,6 +91,69 @@ def bombs(share: float) -> dict[str, bytes]:
         Image.new(mode, (side, side)).save(file, form, **options)
         found[f"{form} {mode}"] = file.getvalue()
     return found
+
+
+def arrays(count: int, seed: int = 0) -> Iterator[tuple[str, np.ndarray | torch.Tensor]]:
+    """(what it is, array or tensor) of all shapes, types, layouts and values, of which few are a picture's."""
+    draw = np.random.default_rng(seed)
+    for number in range(count):
+        shape = ARRAY_SHAPES[number % len(ARRAY_SHAPES)] or tuple(draw.integers(1, 7, size=draw.choice((2, 3))))
+        values = draw.random(shape) * 10.0 ** draw.integers(-3, 6) * draw.choice((1, 1, 1, -1))
+        if values.size and draw.random() < 0.2:
+            values.flat[draw.integers(values.size)] = draw.choice((np.nan, np.inf, -np.inf, 1e308))
+        if number % 3:
+            array = _array(values, ARRAY_TYPES[draw.integers(len(ARRAY_TYPES))], draw)
+        else:
+            array = _tensor(values, TENSOR_TYPES[draw.integers(len(TENSOR_TYPES))], draw)
+        yield f"{type(array).__name__} of {array.dtype}, {tuple(array.shape)}, number {number}", array
+
+
+ARRAY_SHAPES = [
+    (28, 28),
+    (1, 28, 28),
+    (28, 28, 1),
+    (3, 28, 28),
+    (28, 28, 3),
+    (28, 28, 4),
+    (4, 28, 28),
+    (0, 5),
+    (5,),
+    (),
+]
+ARRAY_SHAPES += [(2, 3, 28, 28), (28, 28, 2), (1, 784), (300, 1), (), None, None, None]
+ARRAY_TYPES = ["u1", "i1", "i8", "u8", "u2", "f2", "f4", "f8", "g", "?", "c8", "O", "U3", "S2", "M8[s]", "m8[s]"]
+TENSOR_TYPES = [
+    torch.uint8,
+    torch.int32,
+    torch.bool,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.complex64,
+]
+
+
+def _array(values: np.ndarray, kind: str, draw: np.random.Generator) -> np.ndarray:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            array = values.astype(kind)
+        except (ValueError, OverflowError):  # not every number is a date
+            array = np.full(values.shape, 7, object)
+    layouts = [array, array.T, np.flip(array), np.asfortranarray(array), np.broadcast_to(array, (2, *array.shape))[0]]
+    if array.dtype.kind in "iuf":
+        layouts += [array.astype(array.dtype.newbyteorder()), np.ma.masked_array(array, array > 0.5)]
+    return layouts[draw.integers(len(layouts))]
+
+
+def _tensor(values: np.ndarray, kind: torch.dtype, draw: np.random.Generator) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of complex numbers' other half
+        tensor = torch.from_numpy(values).to(kind)
+        floats = tensor.float()
+    layouts = [tensor, tensor.to("meta"), tensor.transpose(0, -1) if tensor.ndim else tensor]
+    layouts += [floats.requires_grad_(), floats.detach().to_sparse(), tensor.expand(1, *tensor.shape)]
+    return layouts[draw.integers(len(layouts))]
 
 
 def largest() -> dict[str, bytes]:
@@ -234,8 +299,6 @@ def _changed(card: bytes, dice: random.Random) -> bytes:
 
 def pickles(folder: Path, canary: Path) -> list[Path]:
     """Checkpoints of other programs that would run code."""
-    import torch
-
     files = {"plain.pth": pickle.dumps(Canary(canary)), "state.pt": pickle.dumps({"conv1.weight": Canary(canary)})}
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -2,14 +2,16 @@
 
     python benchmarks/trust.py [pictures] [data] [checkpoints] [crashes] [disks] [app] [pages] [numbers]
 
-Each part writes what was tried, how often, and what happened to benchmarks/trust.json, and ends the call with an error
-where something happened that must not. All together they take less than twenty minutes on two cores.
+Each part writes what was tried, how often, and what happened to benchmarks/trust.json and into the README's table, and
+ends the call with an error where something happened that must not. All together they take less than twenty minutes on
+two cores.
 """
 
 import json
 import math
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -21,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +41,7 @@ import mnistlab as ml
 from mnistlab.paths import written_whole
 
 FILE = Path(__file__).parent / "trust.json"
+README = Path(__file__).parents[1] / "README.md"
 SLOW = 2.0  # seconds, after which an answer counts as a hang
 MOST = 1000  # MB that a process may hold, of which PyTorch alone takes 800
 APART = 1e-3  # by which logits, of some ten, may differ between devices
@@ -53,21 +57,24 @@ def limited(seconds: float) -> Iterator[None]:
     def ring(*_: object) -> None:
         raise TooSlow
 
-    signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
-def judged(attempts: Iterable[tuple[str, Callable[[], object]]], expected: type[Exception] | tuple) -> Row:
-    """Call each attempt: it may answer, or refuse with an error of `expected`; all else is a fault."""
+def judged(
+    attempts: Iterable[tuple[str, Callable[[], object]]], expected: type[Exception] | tuple, slow: float = SLOW
+) -> Row:
+    """Call each attempt: it may answer, or refuse with an error of `expected`, in `slow` seconds; else it is a fault."""
     counts, faults, slowest = Counter({"answered": 0, "refused": 0}), [], 0.0
     for name, attempt in attempts:
         start = time.perf_counter()
         try:
-            with limited(SLOW):
+            with limited(slow):
                 attempt()
             counts["answered"] += 1
         except expected:
@@ -80,17 +87,28 @@ def judged(attempts: Iterable[tuple[str, Callable[[], object]]], expected: type[
         **counts,
         "faults": faults,
         "slowest_seconds": round(slowest, 3),
-        "most_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "most_megabytes": round(peak()),
     }
+
+
+def peak() -> float:
+    """The most that this process has held since it began, in MB."""
+    if (status := Path("/proc/self/status")).exists():  # resource counts what its parent held, too
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes, on macOS
 
 
 def alone(part: Callable[..., Row], *arguments: object, most: float = MOST) -> Row:
     """The part in a new process, whose memory is then its own, and must stay below `most` MB where it is counted."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        row = pool.apply(part, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # which says so, if the process dies
+        row = pool.submit(part, *arguments).result()
     if (held := row.get("most_megabytes", 0)) > most:
         row["faults"].append(f"{held} MB were held, more than {most}")
     return row
+
+
+def not_here(why: str) -> Row:
+    return {"tried": 0, "not_here": why, "faults": []}
 
 
 # Bad pictures
@@ -114,6 +132,21 @@ def read_pictures(count: int) -> Row:
         return judged(attempts(), ml.PictureError)
 
 
+def read_arrays(count: int) -> Row:
+    """As a picture, and as a set of digits."""
+    torch.set_num_threads(1)
+    predictor = ml.Predictor.load()
+
+    def attempts() -> Iterator[tuple[str, Callable[[], object]]]:
+        for number, (name, array) in enumerate(hostile.arrays(count)):
+            if number % 2 and isinstance(array, torch.Tensor):
+                yield name, lambda array=array: ml.Digits(array, None, "somewhere")
+            else:
+                yield name, lambda array=array: predictor.predict(array)
+
+    return judged(attempts(), (ml.PictureError, ml.DataError))
+
+
 def read_bombs(bombs: dict[str, bytes]) -> Row:
     """Small files that would unpack to far more than any picture of a digit: each must be refused."""
     found = judged(((form, lambda c=content: ml.to_mnist(c)) for form, content in bombs.items()), ml.PictureError)
@@ -124,13 +157,14 @@ def pictures(count: int = 6000) -> dict[str, Row]:
     bombs, largest = alone(hostile.bombs, 1.0), alone(hostile.largest)  # made elsewhere, which takes memory, too
     return {
         "spoiled pictures, read by Predictor": alone(read_pictures, count),
+        "arrays and tensors that are no pictures, and some that are": alone(read_arrays, count),
         "decompression bombs": alone(read_bombs, bombs),
         "pictures as large as may be: 36 million pixels, JPEGs 48": alone(read_largest, largest, most=1500),
     }
 
 
 def read_largest(files: dict[str, bytes]) -> Row:
-    return judged(((form, lambda c=content: ml.to_mnist(c)) for form, content in files.items()), ())
+    return judged(((form, lambda c=content: ml.to_mnist(c)) for form, content in files.items()), (), slow=10)
 
 
 # Bad data
@@ -207,12 +241,12 @@ def disks() -> dict[str, Row]:
         "written to a disk too full for it": accidents.on_a_small_disk("full", 25),
         "written to a folder that is read-only": accidents.on_a_small_disk("closed", 10),
     }
-    return {what: row for what, row in rows.items() if row}
+    return {what: row or not_here("this system lets us make no disk") for what, row in rows.items()}
 
 
 # The app
 
-SAMPLES = ml.home() / "data" / "samples"
+SAMPLES = README.parent / "data" / "samples"
 PEOPLE, MINUTE = 100, 60.0
 MORE = 0.05  # by which a server may grow in the second half of that minute
 
@@ -220,7 +254,7 @@ MORE = 0.05  # by which a server may grow in the second half of that minute
 def attack(address: str) -> Row:
     """What nobody may read, and what is no picture: refused each time, and in our words."""
     inside = Path(visitors.upload(address, SAMPLES.joinpath("canvas_28_2_1.bmp")))
-    secret = ml.home() / "README.md"
+    secret = README
     around = inside.parent / ".." / ".." / os.path.relpath(secret, inside.parents[2])
     paths = [
         secret,
@@ -239,8 +273,8 @@ def attack(address: str) -> Row:
                 if event != "error":
                     faults.append(f"{endpoint} read {given}: {said}"[:300])
         tried += 1
-        if (code := httpx.get(f"{address}/gradio_api/file={path}").status_code) == 200 and "file=" not in str(path):
-            faults.append(f"{path} can be fetched: {code}")
+        if visitors.fetched(address, path) == 200 and path != paths[-1]:  # of which that is one's own upload
+            faults.append(f"{path} can be fetched")
     for name, content in hostile.no_pictures().items():
         tried += 1
         path = visitors.upload(address, content, name)
@@ -297,12 +331,11 @@ def watch(process: subprocess.Popen, held: list[float]) -> None:
 def read_pages() -> Row:
     sys.path.append(str(ml.home() / "tools"))
     os.environ["MNISTLAB_DATA"] = "offline"
-    path = os.environ.get("MNISTLAB_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as name:
         os.environ["MNISTLAB_HOME"] = name
         pages, alive = injected.pages(Path(name)), []
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
             for page in pages:
                 alive += [f"{page.name}: {what}"[:300] for what in injected.came_alive(browser, page)]
             browser.close()
@@ -310,7 +343,13 @@ def read_pages() -> Row:
 
 
 def pages() -> dict[str, Row]:
-    return {"pages around names, labels and cards that hold scripts, in a browser": alone(read_pages)}
+    what = "pages around names, labels and cards that hold scripts, in a browser"
+    return {what: alone(read_pages) if chromium() else not_here("there is no Chromium")}
+
+
+def chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 # Numbers
@@ -367,6 +406,8 @@ def table(rows: dict[str, Row]) -> str:
 
 
 def _happened(row: Row) -> str:
+    if "not_here" in row:
+        return f"not tried: {row['not_here']}"
     said = []
     if row["faults"]:
         said.append(f"{len(row['faults'])} faults")
@@ -382,7 +423,8 @@ def _happened(row: Row) -> str:
     if "different" in row:
         said.append(f"{row['different']} differ by a bit")
     if "errors" in row:
-        said.append(", ".join(f"{name} {errors}" for name, errors in row["errors"].items()) + ", as their cards say")
+        said.append(", ".join(f"{name} {errors}" for name, errors in row["errors"].items()))
+        said += ["as their cards say"] * (not row["faults"])
     if "largest_difference" in row:
         said.append(f"{row['largest_difference']:.1e} apart at most, the same answers")
     return ", ".join(said) or "nothing ran"
@@ -391,6 +433,14 @@ def _happened(row: Row) -> str:
 PARTS: dict[str, Callable[[], dict[str, Row]]] = {
     part.__name__: part for part in (pictures, data, checkpoints, crashes, disks, app, pages, numbers)
 }
+
+
+def quote(rows: dict[str, Row]) -> None:
+    """Put the table into the README, in place of the last."""
+    text = README.read_text(encoding="utf-8")
+    last = re.search(r"\| What \| How often \|.*?(?=\n\n)", text, re.DOTALL)[0]
+    with written_whole(README) as part:
+        part.write_text(text.replace(last, table(rows)), encoding="utf-8")
 
 
 def main(names: list[str]) -> int:
@@ -404,6 +454,7 @@ def main(names: list[str]) -> int:
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
         with written_whole(FILE) as part:
             part.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    quote(rows)
     return int(faults > 0)
 
 

@@ -1,6 +1,7 @@
 """`mnistlab app` in a process of its own, and those who come to it over HTTP."""
 
 import asyncio
+import http.client
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import psutil
 
 META = {"_type": "gradio.FileData"}
 
@@ -47,6 +49,8 @@ def served(folder: Path) -> Iterator[Served]:
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
+        else:
+            raise RuntimeError(f"The page does not answer: {log.read_text()}")
         yield Served(address, process, folder / "uploads", log)
         process.send_signal(signal.SIGTERM)
         if code := process.wait(30):
@@ -69,6 +73,17 @@ def call(address: str, endpoint: str, given: object) -> tuple[str, object]:
     started.raise_for_status()
     told = httpx.get(f"{address}/gradio_api/call/{endpoint}/{started.json()['event_id']}", timeout=120).text
     return _last_event(told)
+
+
+def fetched(address: str, path: str | Path) -> int:
+    """The status of a file asked for as it is written, dots and all, as no browser would."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    connection.putrequest("GET", f"/gradio_api/file={path}")
+    connection.endheaders()
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def file_at(path: str | Path) -> dict:
@@ -127,6 +142,5 @@ def _last_event(told: str) -> tuple[str, object]:
 
 
 def memory(process: subprocess.Popen) -> float:
-    """What it holds, in MB (Linux)."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+    """What it holds, in MB."""
+    return psutil.Process(process.pid).memory_info().rss / 2**20

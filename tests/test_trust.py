@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -32,13 +33,14 @@ def offline(monkeypatch):
     ("part", "count"),
     [
         (trust.read_pictures, 150),
+        (trust.read_arrays, 300),
         (trust.read_datasets, 150),
         (trust.read_checkpoints, 200),
         (partial(accidents.kill_writing, "checkpoint"), 5),
         (partial(accidents.kill_writing, "CSV"), 5),
         (partial(accidents.kill_writing, "notebook"), 5),
     ],
-    ids=["pictures", "data", "checkpoints", "saving", "CSV", "notebook"],
+    ids=["pictures", "arrays", "data", "checkpoints", "saving", "CSV", "notebook"],
 )
 def test_nothing_gives_way(part, count):
     row = part(count)
@@ -51,7 +53,7 @@ def test_the_readme_quotes_the_last_run_of_all_parts():
     rows = json.loads(trust.FILE.read_text())["rows"]
     assert sum(row["faults"] == [] for row in rows.values()) == len(rows) >= 20
     assert sum(row["tried"] for what, row in rows.items() if what.startswith("killed")) >= 200
-    assert trust.table(rows) in (ml.home() / "README.md").read_text(encoding="utf-8")
+    assert trust.table(rows) in trust.README.read_text(encoding="utf-8")
 
 
 def test_a_download_is_killed_and_goes_on():
@@ -120,11 +122,7 @@ def test_what_must_not_happen_is_noticed(tmp_path):
     def refuse() -> None:
         raise ml.DataError("no")
 
-    slow, trust.SLOW = trust.SLOW, 0.2
-    try:
-        row = trust.judged([("a", hang), ("b", fail), ("c", refuse), ("d", lambda: 7)], ml.DataError)
-    finally:
-        trust.SLOW = slow
+    row = trust.judged([("a", hang), ("b", fail), ("c", refuse), ("d", lambda: 7)], ml.DataError, slow=0.2)
     assert (row["tried"], row["answered"], row["refused"]) == (4, 1, 1)
     assert [fault.split(":")[1].strip() for fault in row["faults"]] == ["TooSlow", "KeyError"]
 
@@ -134,3 +132,10 @@ def test_what_must_not_happen_is_noticed(tmp_path):
     path: Path = tmp_path / "half.txt"
     found = accidents.interrupted(careless, path.read_text, 20, 0.02)
     assert found["faults"], "half a file should have been met"
+
+    def broken(turn: int) -> None:
+        if os.getpid() != here:
+            raise OSError
+
+    here = os.getpid()
+    assert len(accidents.interrupted(broken, lambda: 7, 3, 0.3)["faults"]) == 3
