@@ -69,7 +69,7 @@ def limited(seconds: float) -> Iterator[None]:
 def judged(
     attempts: Iterable[tuple[str, Callable[[], object]]], expected: type[Exception] | tuple, slow: float = SLOW
 ) -> Row:
-    """Call each attempt: it may answer, or refuse with an error of `expected`, in `slow` seconds; else it is a fault."""
+    """Call each attempt: it may answer, or refuse with an error of `expected`, in `slow` seconds; else it failed."""
     counts, faults, slowest = Counter({"answered": 0, "refused": 0}), [], 0.0
     for name, attempt in attempts:
         start = time.perf_counter()
