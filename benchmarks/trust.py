@@ -262,6 +262,7 @@ def attack(address: str) -> Row:
         "/etc/passwd",
         secret.as_uri(),
         "../../../README.md",
+        "%2e%2e/%2e%2e/%2e%2e/README.md",
         f"{address}/gradio_api/file={inside}",
     ]
     tried, faults = 0, []
