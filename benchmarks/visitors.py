@@ -111,7 +111,8 @@ def crowd(address: str, pictures: list[bytes], visitors: int, seconds: float) ->
 
 async def _crowd(address: str, pictures: list[bytes], visitors: int, seconds: float) -> tuple[list[float], list[str]]:
     times, faults, end = [], [], time.perf_counter() + seconds
-    limits = httpx.Limits(max_connections=None)
+    # A connection of one's own for every request: a kept one may be closed by the page just when it is used again.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
     async def visit(number: int, client: httpx.AsyncClient) -> None:
         start = 0.0
