@@ -102,7 +102,7 @@ class Run:
             raise CheckpointError(f"The card of {path.name} {fault}. Put that right in the run, and save again.")
         text = _json(card)
         _write(path, weights, text)
-        while _parted(path.with_suffix(".json"), path):  # another process saved in between
+        while _of_one_run(path.with_suffix(".json"), path) is False:  # another process saved in between
             _write(path, weights, text)
         return path
 
@@ -172,7 +172,7 @@ def _write(path: Path, weights: bytes, card: str) -> None:
     card_file, before = path.with_suffix(".json"), _before(path)
     # Of two files one comes first. Whoever is killed between them finds the old card here, and a second save does
     # not put the card in its place that came without its weights.
-    if _belong(card_file, path):
+    if _of_one_run(card_file, path):
         with written_whole(before) as part:
             part.write_bytes(card_file.read_bytes())
     try:
@@ -191,19 +191,12 @@ def _before(path: Path) -> Path:
     return path.with_name(f".{path.stem}.before.json")
 
 
-def _belong(card: Path, weights: Path) -> bool:
+def _of_one_run(card: Path, weights: Path) -> bool | None:
+    """Whether the card is that of the weights; None where one of them cannot be read."""
     try:
         return _read_card(card)["weights_md5"] == md5(weights.read_bytes()).hexdigest()
     except (OSError, CheckpointError):
-        return False
-
-
-def _parted(card: Path, weights: Path) -> bool:
-    """Whether the two can be read, and are of two runs."""
-    try:
-        return _read_card(card)["weights_md5"] != md5(weights.read_bytes()).hexdigest()
-    except (OSError, CheckpointError):
-        return False
+        return None
 
 
 def _card(file: Path, weights: Path) -> dict:

@@ -589,7 +589,7 @@ def views(rows: dict[str, Tensor], captions: dict[str, Sequence[str]], title: st
             axes.set(xticks=[], yticks=[], facecolor="#c8d3de")
             axes.spines[:].set_color("#bbbbbb")
             _head(axes, caption, fontsize=10, pad=3)
-        line[0].set_ylabel(name, fontsize=11, rotation=0, ha="right", va="center")
+        line[0].set_ylabel(name, parse_math=False, fontsize=11, rotation=0, ha="right", va="center")
     return figure
 
 
@@ -625,7 +625,7 @@ def attributions(image: Tensor, rows: dict[str, dict[str, Tensor]], title: str, 
     grid = figure.subplots(len(rows), count + 1, squeeze=False)
     for line, (name, maps) in zip(grid, rows.items(), strict=True):
         _picture(line[0], image)
-        line[0].set_ylabel(name, fontsize=12)
+        line[0].set_ylabel(name, parse_math=False, fontsize=12)
         for axes, (method, values) in zip(line[1:], maps.items(), strict=True):
             limit = float(values.abs().max()) or 1.0
             extent = (-0.5, 27.5, 27.5, -0.5)
@@ -864,7 +864,7 @@ def preparations(strips: dict[str, dict[str, np.ndarray]], title: str) -> Figure
         for axes, (step, picture) in zip(line, steps.items(), strict=False):
             _any_picture(axes, picture)
             _head(axes, step, fontsize=11)
-        line[0].set_ylabel(name, fontsize=11)
+        line[0].set_ylabel(name, parse_math=False, fontsize=11)
     return figure
 
 
@@ -881,7 +881,7 @@ def readings(rows: dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]], t
             _any_picture(axes, picture)
             _head(axes, said, fontsize=11, color=ORANGE if marked else "black")
             axes.spines[:].set(color=ORANGE if marked else "#bbbbbb", linewidth=3 if marked else 1)
-        line[0].set_ylabel(name, fontsize=12)
+        line[0].set_ylabel(name, parse_math=False, fontsize=12)
     return figure
 
 

@@ -72,7 +72,7 @@ def every_figure(digits: ml.Digits) -> dict[str, Figure]:
 
 def test_a_stand_in_for_mnist_is_named_on_every_figure(offline):
     for name, figure in every_figure(offline).items():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         assert f"Digits: {offline.source}" in words(figure), name
 
 
@@ -314,6 +314,23 @@ def test_preparations_and_readings_carry_their_names_and_show_colours():
     assert [axes.spines["top"].get_linewidth() for axes in figure.axes] == [3, 1, 1]
     shown = np.asarray(figure.axes[0].images[0].get_array())
     assert shown.shape == (21, 84, 3) and (shown == [195, 0, 0]).all()
+
+
+def test_a_dollar_in_a_name_begins_no_formula():
+    name = r"a $\frac{ $ b"  # as a formula it is broken, and raises when drawn
+    photo, row = np.zeros((50, 50, 3), np.uint8), [(IMAGE, name, True)]
+    digits = ml.Digits(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), None, name)
+    for figure in (
+        plots.digit_grid(digits, name, [name]),
+        plots.picture_row({name: IMAGE}, name),
+        plots.views({name: IMAGE.expand(1, 28, 28)}, {name: [name]}, name),
+        plots.attributions(255 * IMAGE, {name: {name: IMAGE}}, name),
+        plots.answers({name: IMAGE}, {"probabilities": torch.ones(1, 10)}, name),
+        plots.preparations({name: {name: photo}}, name),
+        plots.readings({name: row}, name),
+    ):
+        figure.draw_without_rendering()
+        assert name in words(figure)
 
 
 def test_reliability_sets_what_was_kept_against_what_was_promised():
