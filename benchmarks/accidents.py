@@ -383,7 +383,8 @@ def full(folder: Path, times: int) -> Row:
             faults.append(f"training: heard {[str(warning.message) for warning in heard]}")
     if not all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items()):
         faults.append("training: other weights")
-    return {"tried": counts.total() + 1, **counts, "faults": faults}
+    counts["written"] += 1
+    return {"tried": counts.total(), **counts, "faults": faults}
 
 
 def closed(folder: Path, times: int) -> Row:
@@ -403,8 +404,8 @@ def closed(folder: Path, times: int) -> Row:
                 faults.append(f"{what}: not as it was")
         with redirect_stderr(heard):
             code = main(["train", "--epochs", "0.1", "--out", str(folder / "run")])
-        counts["refused" if code == 1 and "name another --out" in heard.getvalue() else "answered"] += 1
-    if counts["answered"]:
+        counts["refused" if code == 1 and "name another --out" in heard.getvalue() else "written"] += 1
+    if counts["written"]:
         faults.append("something was written, or refused without a remedy")
     return {"tried": counts.total(), **counts, "faults": faults}
 
@@ -425,7 +426,7 @@ def _attempt(write: Callable[[int], None], turn: int, name: str, remedy: str, fa
     except Exception as error:
         faults.append(f"{name}: {said(error)}")
         return "failed"
-    return "answered"
+    return "written"
 
 
 if __name__ == "__main__":

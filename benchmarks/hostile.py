@@ -158,9 +158,10 @@ def _tensor(values: np.ndarray, kind: torch.dtype, draw: np.random.Generator) ->
 
 def largest() -> dict[str, bytes]:
     """As many pixels as are read."""
-    file = io.BytesIO()
-    Image.new("RGB", (8000, 6000)).save(file, "JPEG", progressive=True, subsampling=0)
-    return {**bombs(0.0359), "JPEG RGB": file.getvalue()}
+    photograph, drawing = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (8000, 6000)).save(photograph, "JPEG", progressive=True, subsampling=0)
+    Image.new("RGB", (4000, 4000)).save(drawing, "WEBP")
+    return {**bombs(0.0359), "JPEG RGB": photograph.getvalue(), "WEBP RGB": drawing.getvalue()}
 
 
 def no_pictures() -> dict[str, bytes]:

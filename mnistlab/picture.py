@@ -21,7 +21,7 @@ Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 # What photographs, scans and drawings come as. Pillow knows more; one of those is read by starting another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 36_000_000  # of a file: a sheet at 600 dots an inch has 35
-MOST_PHOTOGRAPHED = 50_000_000  # of a JPEG, which is unpacked small: as many as a phone takes
+MOST_OF = {"JPEG": 50_000_000, "MPO": 50_000_000, "WEBP": 16_000_000}  # the first two are unpacked small
 ORIENTATION = 0x0112  # in a photograph's EXIF data: which way up
 SIZE = 320  # pixels of the longer side while looking for the ink
 BOX = 100  # pixels of the longer side of a digit while its pen is measured
@@ -521,7 +521,7 @@ def _opened(picture: str | Path | bytes | Image.Image) -> Image.Image:
                 image = Image.open(file, formats=FORMATS) if file is not None else picture
             except Image.DecompressionBombError as error:
                 raise PictureError(f"{name} has far more pixels than a picture needs: make it smaller.") from error
-            most = MOST_PHOTOGRAPHED if image.format in ("JPEG", "MPO") else MOST_PIXELS
+            most = MOST_OF.get(image.format, MOST_PIXELS)
             if image.width * image.height > most:
                 raise PictureError(
                     f"{name} has {image.width:,} × {image.height:,} pixels, more than {most:,}: make it smaller."

@@ -233,7 +233,7 @@ def test_files_that_are_none(tmp_path):
         to_mnist("x" * 5000)
 
 
-@pytest.mark.parametrize(("kind", "size"), [("PNG", (6001, 6000)), ("JPEG", (8001, 6250))])
+@pytest.mark.parametrize(("kind", "size"), [("PNG", (6001, 6000)), ("JPEG", (8001, 6250)), ("WEBP", (4001, 4000))])
 def test_the_largest_that_are_read(kind, size):
     with pytest.raises(PictureError, match=rf"has {size[0]:,} × {size[1]:,} pixels, more than .*: make it smaller"):
         to_mnist(as_bytes(Image.new("L", size, 255), kind))
