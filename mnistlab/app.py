@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mnistlab import explorer
 from mnistlab.data import normalise
+from mnistlab.memory import share_freed_memory
 from mnistlab.picture import PictureError, prepare
 from mnistlab.prediction import Prediction, Predictor
 from mnistlab.predictions import CLASSES
@@ -156,6 +157,7 @@ def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port:
     host: "0.0.0.0" opens it to every machine that can reach this one; there is no password.
     OSError where the port is taken.
     """
+    share_freed_memory()
     page = build(predictor)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:
