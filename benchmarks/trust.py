@@ -416,7 +416,7 @@ def _happened(row: Row) -> str:
         said.append("all whole" if row["whole"] == row["tried"] else f"{row['whole']:,} whole")
     said += [f"{row[name]:,} {name}" for name in ("answered", "written", "refused") if row.get(name)]
     if "slowest_seconds" in row:
-        seconds = math.ceil(row["slowest_seconds"] * 10) / 10
+        seconds = max(1, math.ceil(row["slowest_seconds"] * 10)) / 10
         said.append(f"{seconds} s and {row['most_megabytes']:,} MB at most")
     if "p99_seconds" in row:
         said.append(f"half within {row['median_seconds']} s, 99% within {row['p99_seconds']} s")
