@@ -21,7 +21,7 @@ Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 # What photographs, scans and drawings come as. Pillow knows more; one of those is read by starting another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 36_000_000  # of a file: a sheet at 600 dots an inch has 35
-MOST_OF = {"JPEG": 50_000_000, "MPO": 50_000_000, "WEBP": 16_000_000}  # the first two are unpacked small
+MOST_OF = {"JPEG": 50_000_000, "MPO": 50_000_000, "WEBP": 16_000_000}  # two unpack small, the last large
 ORIENTATION = 0x0112  # in a photograph's EXIF data: which way up
 SIZE = 320  # pixels of the longer side while looking for the ink
 BOX = 100  # pixels of the longer side of a digit while its pen is measured

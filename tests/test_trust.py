@@ -139,3 +139,18 @@ def test_what_must_not_happen_is_noticed(tmp_path):
 
     here = os.getpid()
     assert len(accidents.interrupted(broken, lambda: 7, 3, 0.3)["faults"]) == 3
+
+
+@pytest.mark.parametrize(("wrong", "faults"), [(0.0, 0), (0.01, 1), (float("nan"), 2)])
+def test_a_gpu_that_errs_would_be_noticed(monkeypatch, wrong, faults):
+    """In place of a GPU, the CPU with a bias that is off."""
+
+    def moved(model: torch.nn.Module) -> None:
+        with torch.no_grad():
+            model.dense2.bias[0] += wrong
+
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
+    monkeypatch.setattr(torch.nn.Module, "cuda", moved)
+    row = trust.compare_devices()
+    assert len(row["faults"]) == faults
+    assert ("the same answers" in trust.table({"": row})) == (not faults)
