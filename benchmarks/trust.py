@@ -238,7 +238,7 @@ def crashes() -> dict[str, Row]:
 
 def disks() -> dict[str, Row]:
     rows = {
-        "written to a disk too full for it": accidents.on_a_small_disk("full", 25),
+        "written to a disk that is full, or nearly so": accidents.on_a_small_disk("full", 25),
         "written to a folder that is read-only": accidents.on_a_small_disk("closed", 10),
     }
     return {what: row or not_here("this system lets us make no disk") for what, row in rows.items()}
