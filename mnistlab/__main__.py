@@ -93,7 +93,7 @@ def _where() -> str:
 
 @cli.command()
 def train(
-    model: Annotated[Model, Option(help="Which network; notebook 08 compares them.")] = Model.CNN,
+    model: Annotated[Model, Option(help="Which network; notebook 09 compares them.")] = Model.CNN,
     epochs: Annotated[float, Option(help="Times through the training digits; 0.5 stops half-way.")] = 2,
     batch_size: Annotated[int, Option(help="Digits a step, of all processes together.")] = 256,
     learning_rate: Annotated[float, Option(help="AdamW's, at its peak.")] = 8e-3,

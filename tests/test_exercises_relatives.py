@@ -1,4 +1,4 @@
-"""The checkers of notebook 08, against right answers and likely wrong ones."""
+"""The checkers of notebook 09, against right answers and likely wrong ones."""
 
 import itertools
 import statistics

@@ -1,4 +1,4 @@
-"""Notebook 09's checkers accept right answers, tell a stub from an attempt, and refuse wrong answers with a reason."""
+"""Notebook 11's checkers accept right answers, tell a stub from an attempt, and refuse wrong answers with a reason."""
 
 import json
 

@@ -97,7 +97,7 @@ def test_budgets(path, notebook):
     assert 1200 <= words <= 2500
     pages = [o["data"].get("text/html", "") for cell in code(notebook) for o in cell.outputs if "data" in o]
     live = sum('data-part="model">{' in page for page in pages)  # a page with a network in it, which takes 1 MB more
-    assert live == (path.stem == "06_forward_propagation")
+    assert live == (path.stem == "07_forward_propagation")
     assert path.stat().st_size <= 1_000_000 * (1 + live)
 
 

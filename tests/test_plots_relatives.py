@@ -1,4 +1,4 @@
-"""The figures of notebook 08 and of a run's folder: what is drawn is what was given."""
+"""The figures of notebook 09 and of a run's folder: what is drawn is what was given."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The figures of notebook 09 show the numbers that they are given."""
+"""The figures of notebook 11 show the numbers that they are given."""
 
 import numpy as np
 import pandas as pd

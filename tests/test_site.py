@@ -424,7 +424,7 @@ def test_pages_work_without_a_network_and_for_everybody(site, browser, width, sc
 
 @pytest.fixture(scope="module")
 def exported(site, tmp_path_factory) -> dict[str, Path]:
-    """Notebook 06 as our page, and as nbconvert's own template has it, which every "export" in JupyterLab uses."""
+    """Notebook 07 as our page, and as nbconvert's own template has it, which every "export" in JupyterLab uses."""
     notebook = next(path for path in NOTEBOOKS if path.stem.startswith("06"))
     default = tmp_path_factory.mktemp("default") / "06.html"
     default.write_text(HTMLExporter().from_filename(str(notebook))[0], encoding="utf-8")

@@ -30,7 +30,7 @@ TEMPLATE = Path(__file__).parent / "template"
 TEMPLATES = Environment(loader=FileSystemLoader(TEMPLATE), keep_trailing_newline=True)
 SECTION, HELD = "<!--section-->", "<!--held-->"  # where a section begins, and what waits for a guess
 # The film on the first page, and what stands there instead for whoever asked for less motion, and in print.
-FRONT = {"film": "animations/forward_confident.gif", "still": "visualizations/06_votes.png"}
+FRONT = {"film": "animations/forward_confident.gif", "still": "visualizations/07_votes.png"}
 # What a page can show without a kernel comes first; a widget is none of it.
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 

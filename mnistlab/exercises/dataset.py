@@ -49,7 +49,7 @@ def invert(function: Callable) -> str:
             f"a pixel of {int(before.max())} became {int(got.flatten()[before.argmax()])}; 0 should become "
             f"255, 255 should become 0, and 100 should become 155."
         )
-    return "a photo of ink on paper has its numbers the other way round; notebook 04 decides it from the picture."
+    return "a photo of ink on paper has its numbers the other way round; notebook 05 decides it from the picture."
 
 
 @checker

@@ -1,4 +1,4 @@
-"""Checkers for notebook 06."""
+"""Checkers for notebook 07."""
 
 from collections.abc import Callable
 

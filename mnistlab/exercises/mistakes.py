@@ -1,4 +1,4 @@
-"""Checkers for notebook 07."""
+"""Checkers for notebook 08."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Checkers for notebook 04."""
+"""Checkers for notebook 05."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Checkers for notebook 08."""
+"""Checkers for notebook 09."""
 
 from collections.abc import Callable
 

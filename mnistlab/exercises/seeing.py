@@ -1,4 +1,4 @@
-"""Checkers for notebook 05."""
+"""Checkers for notebook 06."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Checkers for notebook 09."""
+"""Checkers for notebook 11."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checkers for notebook 03."""
+"""Checkers for notebook 04."""
 
 import statistics
 from collections.abc import Callable
