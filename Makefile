@@ -34,19 +34,19 @@ lint: setup  ## check the style of code and notebooks
 	$(BIN)/ruff format --check .
 
 notebooks: setup  ## execute all notebooks in place, with clean outputs, and refresh visualizations/
-	$(BIN)/python tools/build_notebooks.py
+	$(BIN)/python -m tools.build_notebooks
 
 films: setup  ## make the films in animations/ anew from the shipped network
-	$(BIN)/python tools/build_films.py
+	$(BIN)/python -m tools.build_films
 
 html: setup  ## render the notebooks to site/, readable without a network
-	$(BIN)/python tools/build_site.py
+	$(BIN)/python -m tools.build_site
 
 bench: setup  ## measure speed and accuracy beside their rivals (half an hour; leave the machine alone)
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.bench
 
 trust: setup  ## try what accidents and ill will do: spoiled files, kills in the middle (twenty minutes)
-	$(BIN)/python benchmarks/trust.py
+	$(BIN)/python -m tests.trust.suite
 
 oldest: RESOLUTION := lowest-direct
 oldest:  ## run every test on the lowest versions that pyproject.toml allows, in .venv-oldest

@@ -1,6 +1,6 @@
 """Everything that the README and the notebooks say about speed, measured side by side: `make bench`.
 
-    python benchmarks/bench.py [loops] [profile] [accuracy] [cost] [choosing]
+    python -m benchmarks.bench [loops] [profile] [accuracy] [cost] [choosing]
 
 Each part writes benchmarks/results/<part>.json; without names all are run. Needs MNIST, an otherwise idle machine
 and, on two cores, half an hour.
@@ -16,15 +16,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import peers
 import torch
-from contest import contest
-from measuring import RESULTS, machine, mnist, write
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mnistlab as ml
-from mnistlab import networks
+from benchmarks import peers
+from benchmarks.contest import contest
+from benchmarks.measuring import RESULTS, machine, mnist, write
+from mnistlab.networks import layers
 
 DIGITS = 60_000
 ROUNDS = 5
@@ -228,7 +228,7 @@ def growing() -> Callable[[int, float, int], dict]:
         return {
             "seconds": statistics.median(seconds),
             "megabytes": _megabytes("VmHWM") - base,
-            "multiply_adds": int(networks.layer_table(model)["multiply_adds"].sum()),
+            "multiply_adds": int(layers.layer_table(model)["multiply_adds"].sum()),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
 

@@ -1,6 +1,6 @@
 """What the explorer costs: the size of its page, and how long a browser takes for a picture and for the network.
 
-    python benchmarks/explorer.py [turns]
+    python -m benchmarks.explorer [turns]
 
 In headless Chromium, in a worker as on the page, the shipped reference network reads MNIST test digits, and drawings
 of 280×280 come into MNIST's form; beside it, in alternation, eager PyTorch reads the same digits one by one. Results
@@ -19,12 +19,12 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from measuring import machine, mnist, write
-from pictures import on_canvas
 from playwright.sync_api import sync_playwright
 
 import mnistlab as ml
-from mnistlab import explorer
+from benchmarks.measuring import machine, mnist, write
+from mnistlab.live import explorer
+from tools.pictures import on_canvas
 
 WORKER = """
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));

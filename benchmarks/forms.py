@@ -1,8 +1,8 @@
 """One network in every form that it can be handed on in: bytes, errors and speed, side by side.
 
-    python benchmarks/forms.py [rounds]
+    python -m benchmarks.forms [rounds]
 
-The shipped reference network, as PyTorch has it and as mnistlab.export writes it, reads the 10,000 test digits, each
+The shipped reference network, as PyTorch has it and as `mnistlab export` writes it, reads the 10,000 test digits, each
 form in a process of its own and all in turn. Every form is given raw pixels, so each has the same work to do. The
 page for a browser is only weighed here; explorer.py times it where it runs. Results: benchmarks/results/forms.json.
 It takes two minutes and wants an otherwise idle machine.
@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from contest import contest
-from measuring import RESULTS, machine, mnist, write
 from torch import Tensor
 
 import mnistlab as ml
-from mnistlab import export
-from mnistlab.memory import keep_freed_memory
+from benchmarks.contest import contest
+from benchmarks.measuring import RESULTS, machine, mnist, write
+from mnistlab.hardware import keep_freed_memory
+from mnistlab.shipping import export
 
 CHECKPOINT = ml.home() / "models" / "cnn.safetensors"
 FILES = {

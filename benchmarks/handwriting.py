@@ -1,6 +1,6 @@
 """How well are other people's pictures of digits read? Digits put through every kind of picture that we can make.
 
-    python benchmarks/handwriting.py [count] [--kinds KIND …] [--contact sheet.png]
+    python -m benchmarks.handwriting [count] [--kinds KIND …] [--contact sheet.png]
 
 It also puts MNIST's own test digits through `to_mnist`, as they are and enlarged, and times a folder of 10,000 pictures
 beside a plain loop over its files.
@@ -24,15 +24,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from contest import contest
-from glyphs import FORMS, Array, Glyph, Rng, enlarged, written
-from measuring import machine, mnist, write
-from pictures import KINDS, MAKERS, Picture, make, on_canvas
 from PIL import Image, ImageDraw, ImageOps
 
 import mnistlab as ml
-from mnistlab.data import centre_in_box
-from mnistlab.prediction import PictureError, to_mnist
+from benchmarks.contest import contest
+from benchmarks.measuring import machine, mnist, write
+from mnistlab.data.form import centre_in_box
+from mnistlab.reading.picture import PictureError, to_mnist
+from tools.glyphs import FORMS, Array, Glyph, Rng, enlarged, written
+from tools.pictures import KINDS, MAKERS, Picture, make, on_canvas
 
 SOURCES = ("MNIST", "strokes")
 

@@ -1,6 +1,6 @@
 """From the loop of the tutorials to ours, one change at a time, side by side: what notebook 10 quotes.
 
-    python benchmarks/ladder.py [floors] [rungs] [schedule] [processes]
+    python -m benchmarks.ladder [floors] [rungs] [schedule] [processes]
 
 Writes benchmarks/results/ladder.json; named parts are measured anew, and the others stay as they are there. Needs
 MNIST, an otherwise idle machine and, on two cores, five minutes. All of it runs on the processor.
@@ -20,20 +20,20 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import peers
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from bench import DIGITS, spread
-from contest import Contestant, contest
-from measuring import RESULTS, machine, mnist, write
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import mnistlab as ml
-from mnistlab import training
-from mnistlab.memory import keep_freed_memory
+from benchmarks import peers
+from benchmarks.bench import DIGITS, spread
+from benchmarks.contest import Contestant, contest
+from benchmarks.measuring import RESULTS, machine, mnist, write
+from mnistlab.hardware import keep_freed_memory
+from mnistlab.training import loop
 
 CHANGES = {  # each rung is the one before it, and this
     "the tutorial's loop": {},
@@ -193,7 +193,7 @@ def schedule() -> dict:
     epoch_steps = len(train) // 128
     plans = {
         "one learning rate": ((without_schedule, 1.0), (without_schedule, 1 / 3)),
-        "rising and falling": ((training.learning_rate_at, 1.0),),
+        "rising and falling": ((loop.learning_rate_at, 1.0),),
     }
     found: dict[str, dict[str, float]] = {name: {} for name in plans}
     for (name, tried), steps in product(plans.items(), LENGTHS):
@@ -201,7 +201,7 @@ def schedule() -> dict:
         for rates, share in tried:
             config = ml.TrainConfig.quick(epochs=steps / epoch_steps, device="cpu")
             config = replace(config, learning_rate=share * config.learning_rate, muon=share * config.muon)
-            with mock.patch.object(training, "learning_rate_at", rates):
+            with mock.patch.object(loop, "learning_rate_at", rates):
                 runs = [ml.fit(ml.CNN(n), train, None, replace(config, seed=n), show_progress=False) for n in SEEDS]
             means.append(statistics.mean(ml.evaluate(run.model, val, precision="bfloat16").errors for run in runs))
         found[name][str(steps)] = min(means)
@@ -230,7 +230,7 @@ def fitting() -> Callable[..., dict | None]:
         if not precision:
             ml.fit(ml.CNN(), train[: 256 * steps], config=config, show_progress=False)
             return None
-        training.TICK = 1
+        loop.TICK = 1
         small = ml.TrainConfig(epochs=steps / 20, batch_size=64, device="cpu", precision=precision)
         history = ml.fit(ml.Compact(), train[:1280], train[1280:3280], small, show_progress=False).history
         return {"train_loss": list(history["train_loss"]), "val_accuracy": [history["val_accuracy"].iloc[-1]] * steps}

@@ -1,9 +1,9 @@
 """Which settings teach most? Every candidate is judged on the validation split; the test set is not opened.
 
-    python benchmarks/recipe.py quick      one change at a time around TrainConfig.quick(), three seeds each
-    python benchmarks/recipe.py default    around TrainConfig(), two seeds each
-    python benchmarks/recipe.py length     TrainConfig.quick() at other lengths, three seeds each
-    python benchmarks/recipe.py best       around TrainConfig.best(), also judged on digits that are not MNIST's
+    python -m benchmarks.recipe quick      one change at a time around TrainConfig.quick(), three seeds each
+    python -m benchmarks.recipe default    around TrainConfig(), two seeds each
+    python -m benchmarks.recipe length     TrainConfig.quick() at other lengths, three seeds each
+    python -m benchmarks.recipe best       around TrainConfig.best(), also judged on digits that are not MNIST's
 
 Results go to benchmarks/results/recipe_<name>.json, and an interrupted call goes on where it was. Every core trains
 a network of its own. Each call takes up to an hour on two cores, and is not part of `make bench`.
@@ -15,9 +15,9 @@ from dataclasses import asdict, replace
 from multiprocessing import get_context
 
 import torch
-from measuring import RESULTS, mnist, write
 
 import mnistlab as ml
+from benchmarks.measuring import RESULTS, mnist, write
 
 quick, default, best = ml.TrainConfig.quick, ml.TrainConfig, ml.TrainConfig.best
 FULL = default().augment

@@ -1,6 +1,6 @@
 """Does the architecture matter? The relatives side by side, the reference without its parts, and three optimisers.
 
-    python benchmarks/relatives.py [networks] [parts] [shuffled] [sweep] [speed]
+    python -m benchmarks.relatives [networks] [parts] [shuffled] [sweep] [speed]
 
 All go to benchmarks/results/relatives.json, each part under its own name; an interrupted call goes on where it was.
 Every core trains networks of its own; together the parts take an hour on two cores, `speed` a few minutes more on an
@@ -20,12 +20,12 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from contest import contest
-from measuring import RESULTS, machine, mnist, write
 from torch import nn
 
 import mnistlab as ml
-from mnistlab import training
+from benchmarks.contest import contest
+from benchmarks.measuring import RESULTS, machine, mnist, write
+from mnistlab.training import loop
 
 SEEDS = {"networks": range(300, 305), "shuffled": range(300, 303), "parts": range(300, 303)}  # none chose a setting
 WHOLE = ml.TrainConfig(epochs=1, crop=0.0)  # whole digits, because not every network takes crops
@@ -88,7 +88,7 @@ def trained(part: str, name: str, seed: int) -> dict:
             replace(digits, images=digits.images.flatten(1)[:, order].view_as(digits.images))
             for digits in (train, test)
         )
-    flat = mock.patch.object(training, "learning_rate_at", lambda step, steps, config: config.learning_rate)
+    flat = mock.patch.object(loop, "learning_rate_at", lambda step, steps, config: config.learning_rate)
     with flat if name == "without a schedule" else nullcontext():
         run = ml.fit(make(seed), train, config=replace(config, seed=seed), show_progress=False)
     return {"name": name, "seed": seed, "errors": ml.evaluate(run.model, test).errors}

@@ -1,6 +1,6 @@
 """Do writers who are in both parts of a split flatter the validation score?
 
-    python benchmarks/writers.py [pairs]
+    python -m benchmarks.writers [pairs]
 
 For each seed the training set is split twice, at random and by writer, a network is trained on each larger part with
 TrainConfig.quick(), and its errors are counted on the part set aside and on the test set, whose writers it never met.
@@ -14,10 +14,9 @@ import sys
 from dataclasses import asdict
 from itertools import product
 
-from measuring import RESULTS, machine, mnist, write
-
 import mnistlab as ml
-from mnistlab.data import writers
+from benchmarks.measuring import RESULTS, machine, mnist, write
+from mnistlab.data.sources import writers
 
 
 def main(pairs: int) -> None:

@@ -17,9 +17,11 @@ import typer
 from typer import Argument, Option
 
 import mnistlab as ml
-from mnistlab import export, networks, report, training
-from mnistlab.predictions import CLASSES
-from mnistlab.workers import from_first, together
+from mnistlab.analysis.predictions import CLASSES
+from mnistlab.hardware import describe
+from mnistlab.networks import models
+from mnistlab.shipping import export, report
+from mnistlab.training.workers import from_first, together
 
 cli = typer.Typer(
     name="mnistlab",
@@ -31,7 +33,7 @@ cli = typer.Typer(
     add_completion=False,
 )
 
-Model = StrEnum("Model", {name.__name__: name.__name__.lower() for name in networks.RELATIVES})
+Model = StrEnum("Model", {name.__name__: name.__name__.lower() for name in models.RELATIVES})
 Device = StrEnum("Device", ["auto", "cpu", "cuda", "mps"])
 Precision = StrEnum("Precision", ["auto", "bfloat16", "float32", "float64"])
 Split = StrEnum("Split", ["train", "test"])
@@ -63,7 +65,7 @@ def data() -> None:
 @cli.command()
 def info() -> None:
     """Check the set-up: versions, device, data, checkpoints."""
-    found = training.hardware(ml.TrainConfig())
+    found = describe()
     lines = {
         "mnistlab": ml.__version__,
         "python": platform.python_version(),
@@ -114,7 +116,7 @@ def train(
 
     On several cores or GPUs: torchrun --nproc-per-node=2 -m mnistlab train … --resume
     """
-    network = next(network for network in networks.RELATIVES if network.__name__ == model.name)
+    network = next(network for network in models.RELATIVES if network.__name__ == model.name)
     config = ml.TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
@@ -256,7 +258,7 @@ def app_(
     port: Annotated[int, Option(help="Where to listen.", min=1, max=65535)] = 7860,
 ) -> None:
     """Open a page on which to upload or draw digits, until Ctrl-C."""
-    from mnistlab import app
+    from mnistlab.live import app
 
     page = app.launch(ml.Predictor.load(_file(checkpoint)), host=host, port=port)
     typer.echo(f"{page.local_url} (Ctrl-C ends it)")

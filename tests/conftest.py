@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import mnistlab as ml
-from mnistlab.data import MD5
+from mnistlab.data.sources import MD5
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -17,8 +17,8 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_score
 
 import mnistlab as ml
-from mnistlab import networks
 from mnistlab.__main__ import main
+from mnistlab.networks import models
 
 WORDS = ["--epochs", "2", "--learning-rate", "0.004", "--batch-size", "32", "--seed", "5", "--device", "cpu"]
 
@@ -80,7 +80,7 @@ def test_info_fetches_nothing_and_says_what_is_missing(monkeypatch, tmp_path, ca
 
 def test_train_writes_everything(trained):
     run = ml.load(trained)
-    assert isinstance(run.model, networks.LeNet)
+    assert isinstance(run.model, models.LeNet)
     assert run.config == ml.TrainConfig(
         epochs=2, learning_rate=0.004, batch_size=32, seed=5, dropout=True, device="cpu", crop=0.0
     )

@@ -1,6 +1,6 @@
 """Make the five films in animations/ from the shipped network and MNIST's test digits.
 
-    python tools/build_films.py
+    python -m tools.build_films
 
 Which digits: for the confident film the first test digit; for the wrong one, of the test digits that the network gets
 wrong and whose label is not on the list of disputed ones, the one whose label it finds least likely. The untrained

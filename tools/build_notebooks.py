@@ -1,6 +1,6 @@
 """Execute the notebooks in place and leave them as a reader should find them.
 
-    python tools/build_notebooks.py [notebooks/04_training.ipynb …]      default: all of them
+    python -m tools.build_notebooks [notebooks/04_training.ipynb …]      default: all of them
 
 Each notebook is run whole, in its own folder, on MNIST; its outputs are cleaned of timestamps; figures shown
 with `plots.present` are also written to visualizations/; a stamp in the metadata says which code made the

@@ -1,6 +1,6 @@
 """Render every notebook, as it is committed, to site/: pages that need no kernel, no server and no network.
 
-    python tools/build_site.py
+    python -m tools.build_site
 
 Each page is one file: figures, styles and the script are inside it, formulas are MathML. Links between notebooks
 become links between pages, and films that they link to are copied beside them. Where a notebook asks the reader to

@@ -1,6 +1,6 @@
 """Make visualizations/explorer.png: the explorer with a drawn digit, as a browser shows it.
 
-python tools/draw_explorer.py
+python -m tools.draw_explorer
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 import mnistlab as ml
-from mnistlab import explorer
+from mnistlab.live import explorer
 from mnistlab.paths import written_whole
 
 STROKE = (

@@ -1,8 +1,8 @@
 """Draw data/samples/: pictures of handwritten digits for the tests, from our own strokes alone.
 
-    python tools/draw_samples.py [folder]
+    python -m tools.draw_samples [folder]
 
-The forms and the kinds of picture are those of benchmarks/glyphs.py and benchmarks/pictures.py; no digit of MNIST is
+The forms and the kinds of picture are those of tools/glyphs.py and tools/pictures.py; no digit of MNIST is
 among them, so they may be passed on. The same code draws the same files again.
 """
 
@@ -14,11 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import mnistlab as ml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from glyphs import FORMS, written
-from pictures import MAKERS, OTHERS, Picture, make, row
+from tools.glyphs import FORMS, written
+from tools.pictures import MAKERS, OTHERS, Picture, make, row
 
 COUNT = 120
 LARGEST = 20_000  # bytes: a repository is no place for large pictures

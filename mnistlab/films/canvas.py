@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mnistlab import player
+from mnistlab.live import player
 from mnistlab.paths import written_whole
 
 WIDTH, HEIGHT = 960, 540

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnistlab.data import Digits, normalise
+from mnistlab.data.digits import Digits, normalise
 from mnistlab.films.canvas import GREY, GREYS, INK, PALE, SHADES, YELLOW, Colour, Film, Number, Sheet
-from mnistlab.tracing import evaluating
+from mnistlab.networks.hooks import evaluating
 
 CLASSES: list[Colour] = [
     (31, 119, 180), (255, 127, 14), (0, 90, 90), (120, 0, 80), (148, 103, 189),

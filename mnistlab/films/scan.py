@@ -3,7 +3,7 @@
 import torch
 
 from mnistlab.films.canvas import GREY, INK, PALE, PALETTE, PAPER, YELLOW, Film, Number, Sheet, two_digits
-from mnistlab.tracing import INKED, Trace
+from mnistlab.inspection.trace import INKED, Trace
 
 PIXELS, WEIGHTS, MAP, TOP, SIZE, CELL = 24, 388, 600, 112, 12, 62
 

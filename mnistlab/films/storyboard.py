@@ -32,8 +32,9 @@ from mnistlab.films.canvas import (
     mixed,
     two_digits,
 )
-from mnistlab.networks import CNN, layer_table, receptive_field
-from mnistlab.tracing import PIXELS, Ledger, Trace
+from mnistlab.inspection.trace import PIXELS, Ledger, Trace
+from mnistlab.networks.layers import layer_table, receptive_field
+from mnistlab.networks.models import CNN
 
 RIBBON = [PIXELS, "conv1", "conv2", "pool1", "conv3", "conv4", "pool2", "conv5", "pool3", "dense1", "dense2"]
 LEFT, TOP = 256, 84  # where the stage begins

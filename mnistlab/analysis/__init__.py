@@ -1,0 +1,20 @@
+"""How good a network is, where it is wrong, and how far its probabilities can be believed: nouns in, tables out."""
+
+from mnistlab.analysis.calibration import calibration_error, coverage, reliability, temperature, threshold
+from mnistlab.analysis.measures import measures
+from mnistlab.analysis.scores import accuracies, confused_pairs, confusion, in_words, per_digit, slices
+
+__all__ = [
+    "accuracies",
+    "calibration_error",
+    "confused_pairs",
+    "confusion",
+    "coverage",
+    "in_words",
+    "measures",
+    "per_digit",
+    "reliability",
+    "slices",
+    "temperature",
+    "threshold",
+]

@@ -1,0 +1,1 @@
+"""Colours, and the figures that several notebooks share."""

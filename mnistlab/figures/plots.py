@@ -1,0 +1,185 @@
+"""The figures that several notebooks share. Each function takes what it draws and returns a Figure."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from torch import Tensor
+
+from mnistlab.data.digits import Digits
+from mnistlab.figures.style import BLUE, DPI, GREEN, GREY, ORANGE, bare, draw, draw_any, heading, log_axis, titled
+
+
+def present(figure: Figure | Image.Image, name: str, alt: str) -> None:
+    """Show `figure`, or a film's still, in a notebook with a text for those who cannot see it.
+
+    `make notebooks` also keeps it as visualizations/<name>.png.
+    """
+    from IPython.display import display
+
+    png = io.BytesIO()
+    if isinstance(figure, Image.Image):
+        picture = figure.quantize(256, dither=Image.Dither.NONE)
+    else:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+        picture = Image.open(drawn).convert("RGB")
+    picture.save(png, format="png", optimize=True)
+    content = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
+    display(content, raw=True, metadata={"image/png": {"alt": alt, "name": name}})
+
+
+def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None, columns: int = 10) -> Figure:
+    """Digits side by side, each under its caption (default: its label, where it has one)."""
+    rows = -(-len(digits) // columns)
+    figure = titled(columns * 0.95, rows * 1.15 + 0.6, title, digits.source)
+    labels = digits.labels.tolist() if digits.labels is not None else [""] * len(digits)
+    captions = captions or [str(label) for label in labels]
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        bare(axes)
+        if index < len(digits):
+            draw(axes, digits.images[index, 0])
+            heading(axes, captions[index], fontsize=11)
+    return figure
+
+
+def picture_row(pictures: dict[str, Tensor], title: str, source: str = "", *, signed: bool = False) -> Figure:
+    """A few (H, W) pictures in a row, each under its name, on one scale; any size from 2×2 up."""
+    figure = titled(len(pictures) * 2.5, 3.3, title, source)
+    limit = max(float(p.abs().max()) for p in pictures.values()) if signed else None
+    for axes, (name, picture) in zip(
+        figure.subplots(1, len(pictures), squeeze=False).flat, pictures.items(), strict=True
+    ):
+        draw(axes, picture, signed=signed, limit=limit)
+        axes.set(xticks=[], yticks=[], box_aspect=1)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.spines[:].set_color("#bbbbbb")
+        heading(axes, name, fontsize=11)
+    return figure
+
+
+def curves(
+    table: pd.DataFrame,
+    title: str,
+    x: str,
+    y: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    source: str = "",
+) -> Figure:
+    """One line for each column of `table` over its index; of several, the later ones dashed, so that none hides."""
+    figure = titled(8.5, 4, title, source)
+    axes = figure.subplots()
+    for index, (name, line) in enumerate(table.items()):
+        axes.plot(
+            line.dropna(),
+            color=(BLUE, ORANGE, GREEN, GREY)[index % 4],
+            linestyle="--" if index else "-",
+            linewidth=2.5,
+            label=name,
+            marker="o" if line.notna().sum() < 16 else None,
+        )
+    axes.set(xlabel=f"{x} (log scale)" if log_x else x, ylabel=f"{y} (log scale)" if log_y else y)
+    axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    for log, axis in ((log_x, axes.xaxis), (log_y, axes.yaxis)):
+        if log:
+            log_axis(axis)
+    if len(table.columns) > 1:
+        axes.legend(frameon=False, fontsize=12)
+    sns.despine(figure)
+    return figure
+
+
+def learning(history: pd.DataFrame, title: str, source: str = "") -> Figure:
+    """A run's history over the epochs: the loss in training and, where it was measured, on the validation digits."""
+    figure = titled(11, 4, title, source)
+    measured = "val_loss" in history
+    panels = figure.subplots(1, 1 + measured, squeeze=False)[0]
+    panels[0].plot(history["epoch"], history["train_loss"], color=BLUE, lw=2, label="training")
+    panels[0].set(xlabel="epoch", ylabel="loss (log scale)", yscale="log")
+    if measured:
+        ends = history.dropna(subset="val_loss")
+        panels[0].plot(ends["epoch"], ends["val_loss"], color=ORANGE, marker="o", lw=2, label="validation")
+        panels[1].plot(ends["epoch"], 100 * ends["val_accuracy"], color=ORANGE, marker="o", lw=2)
+        panels[1].set(xlabel="epoch", ylabel="accuracy on the validation digits (%)", xlim=panels[0].get_xlim())
+    log_axis(panels[0].yaxis)
+    panels[0].legend(frameon=False, fontsize=11)
+    sns.despine(figure)
+    return figure
+
+
+def confusion(table: pd.DataFrame, title: str, source: str = "") -> Figure:
+    """(10, 10) counts, a row for each label, a column for each prediction: mistakes orange, what was right on grey."""
+    counts = table.to_numpy()
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    figure = titled(7.4, 6.6, title, source)
+    axes = figure.subplots()
+    draw(axes, wrong, signed=True)
+    for (row, column), count in np.ndenumerate(counts):
+        if row == column:
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color="#e4e4e4", lw=0))
+        if count:
+            dark = count > 0.7 * wrong.max() and row != column
+            axes.text(
+                column, row, f"{count:,}", ha="center", va="center", fontsize=11, color="white" if dark else "black"
+            )
+    axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="read as", ylabel="label")
+    axes.xaxis.label.set_size(12)
+    axes.yaxis.label.set_size(12)
+    axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#dddddd", lw=0.6)
+    axes.tick_params(which="both", length=0, labelsize=12)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def answers(
+    pictures: dict[str, Tensor | np.ndarray], numbers: dict[str, Tensor], title: str, source: str = ""
+) -> Figure:
+    """One line for each named picture, (H, W) ink or (H, W, 3) colours; beside it, its ten numbers of each kind.
+
+    numbers: kind → (N, 10), a row for each picture; the largest bar is orange.
+    """
+    figure = titled(3 + 3.6 * len(numbers), 2.2 * len(pictures) + 0.7, title, source)
+    grid = figure.subplots(len(pictures), 1 + len(numbers), width_ratios=[1] + [2] * len(numbers), squeeze=False)
+    for row, (line, (name, picture)) in enumerate(zip(grid, pictures.items(), strict=True)):
+        draw_any(line[0], picture)
+        heading(line[0], name, fontsize=11)
+        for axes, (kind, values) in zip(line[1:], numbers.items(), strict=True):
+            found, most = values[row].numpy(), int(values[row].argmax())
+            axes.bar(range(10), found, color=[ORANGE if k == most else BLUE for k in range(10)])
+            axes.axhline(0, color="black", lw=0.8)
+            low, high = float(values.min()), float(values.max())
+            axes.set(xticks=range(10), ylim=(min(0, 1.15 * low), 1.2 * high))
+            axes.text(most, found[most], f"{found[most]:.2f}", ha="center", va="bottom", fontsize=11, color=ORANGE)
+            if row == 0:
+                heading(axes, kind, fontsize=12)
+            if row == len(pictures) - 1:
+                axes.set_xlabel("digit")
+            sns.despine(ax=axes)
+    return figure
+
+
+def readings(rows: dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]], title: str, source: str = "") -> Figure:
+    """Named lines of pictures, each with what was said of it and whether to mark that, in orange."""
+    count = max(map(len, rows.values()))
+    tall = [max(picture.shape[0] / picture.shape[1] for picture, *_ in found) for found in rows.values()]
+    figure = titled(1.5 * count + 0.9, sum(1.4 * share + 0.4 for share in tall) + 0.6, title, source)
+    grid = figure.subplots(len(rows), count, squeeze=False, height_ratios=tall)
+    for line, (name, found) in zip(grid, rows.items(), strict=True):
+        for axes in line[len(found) :]:
+            axes.remove()
+        for axes, (picture, said, marked) in zip(line, found, strict=False):
+            draw_any(axes, picture)
+            heading(axes, said, fontsize=11, color=ORANGE if marked else "black")
+            axes.spines[:].set(color=ORANGE if marked else "#bbbbbb", linewidth=3 if marked else 1)
+        line[0].set_ylabel(name, parse_math=False, fontsize=12)
+    return figure

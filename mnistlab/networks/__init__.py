@@ -1,0 +1,1 @@
+"""The networks, the arithmetic of their layers, and hooks to watch them."""

@@ -1,0 +1,92 @@
+"""What layers come to: sizes, parameters, multiply-adds, receptive fields, and a network with its norms folded in."""
+
+from collections import OrderedDict
+from copy import deepcopy
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from mnistlab.networks.hooks import Step, evaluating, recording
+
+
+def folded(model: nn.Sequential) -> nn.Sequential:
+    """The same function as `model` in eval mode, with fewer layers, under the same names; `model` stays as it is.
+
+    Each batch norm is multiplied into the convolution, or the dense layer of (N, features), right before it, and
+    dropouts are left out. ValueError where a layer occurs twice: folding would give each place its own weights.
+    """
+    if len(set(model._modules.values())) < len(model):
+        raise ValueError("A layer of this network occurs twice, so norms cannot be folded; give each place its own.")
+    layers: dict[str, nn.Module] = {}
+    last = ""
+    for name, layer in model.named_children():
+        layer = deepcopy(layer).eval()
+        measured = getattr(layer, "running_mean", None) is not None
+        if measured and isinstance(layer, nn.BatchNorm2d) and isinstance(layers.get(last), nn.Conv2d):
+            layers[last] = fuse_conv_bn_eval(layers[last], layer)
+        elif measured and isinstance(layer, nn.BatchNorm1d) and isinstance(layers.get(last), nn.Linear):
+            layers[last] = fuse_linear_bn_eval(layers[last], layer)
+        elif not isinstance(layer, nn.Dropout):
+            layers[name], last = layer, name
+    return nn.Sequential(OrderedDict(layers)).eval()
+
+
+def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
+    """Cells along one side after a convolution or a pooling: ⌊(size + 2·padding − kernel_size) / stride⌋ + 1."""
+    if size + 2 * padding < kernel_size:
+        raise ValueError(
+            f"A window of {kernel_size} does not fit on {size} pixels with padding {padding}: "
+            f"take a smaller kernel_size or more padding."
+        )
+    return (size + 2 * padding - kernel_size) // stride + 1
+
+
+def receptive_field(model: nn.Sequential) -> pd.DataFrame:
+    """What one cell of each convolution or pooling can see of the picture, indexed by layer name.
+
+    size: pixels across.  step: pixels from one cell's view to its neighbour's.  start: first pixel that cell 0
+    sees (negative where padding comes first). So cell i sees pixels start + i·step … start + i·step + size − 1.
+    A window of k widens the view by k − 1 steps; a stride lengthens the step. Behind a Flatten every cell sees
+    all, and the table ends. Windows are square; ValueError for a layer whose view is not known here.
+    """
+    size, step, start, rows = 1, 1, 0, {}
+    for name, layer in model.named_children():
+        if isinstance(layer, nn.Flatten):
+            break
+        if isinstance(layer, nn.BatchNorm2d | nn.ReLU | nn.Dropout):
+            continue
+        if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            raise ValueError(f"What a cell of {name}, a {type(layer).__name__}, can see is not known here.")
+        parts = layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1)
+        kernel, stride, padding, dilation = (n if isinstance(n, int) else n[0] for n in parts)
+        size, start, step = size + dilation * (kernel - 1) * step, start - padding * step, step * stride
+        rows[name] = {"size": size, "step": step, "start": start}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 28)) -> pd.DataFrame:
+    """One row a layer, in the order of computation, as a forward pass of zeros of `input_shape` finds them.
+
+    Columns: name, kind, output_shape (without N), parameters, multiply_adds (of one image; convolutions and
+    dense layers only: the rest is small beside them, and a norm folds into the convolution before it).
+    """
+    with evaluating(model), torch.no_grad(), recording(model) as steps:
+        model(torch.zeros(input_shape, device=next(model.parameters()).device))
+    return pd.DataFrame(
+        {
+            "name": step.name,
+            "kind": step.kind,
+            "output_shape": tuple(step.output.shape[1:]),
+            "parameters": sum(p.numel() for p in step.layer.parameters()),
+            "multiply_adds": _multiply_adds(step),
+        }
+        for step in steps
+    )
+
+
+def _multiply_adds(step: Step) -> int:
+    if not isinstance(step.layer, nn.Conv2d | nn.Linear):
+        return 0
+    return step.layer.weight.numel() * step.output[0].numel() // step.output.shape[1]

@@ -1,0 +1,180 @@
+"""Pictures and folders of them are read; what cannot be read is said; tables become files that others can open."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import mnistlab as ml
+from mnistlab.__main__ import main
+from mnistlab.analysis.predictions import CLASSES
+from mnistlab.reading.familiarity import Familiarity
+from tests.reading.test_picture import as_bytes, written
+
+SAMPLES = ml.home() / "data" / "samples"
+
+
+@pytest.fixture(scope="module")
+def predictor() -> ml.Predictor:
+    return ml.Predictor.load()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty pictures, one of them broken."""
+    for number in range(19):
+        written("145"[number % 3], 60 + number).save(tmp_path / f"{number:02}.png")
+    (tmp_path / "broken.png").write_bytes(as_bytes(written(), "PNG")[:150])
+    (tmp_path / "notes.txt").write_text("not a picture, and not asked for")
+    return tmp_path
+
+
+def test_one_row_a_digit_and_softmax_as_torch_has_it(test_digits):
+    run = ml.load(ml.home() / "models" / "cnn.safetensors")
+    digits = test_digits[:50]
+    run.metrics["temperature"] = {"value": 0.5}
+    predictions = run.predict(digits)
+    with torch.inference_mode():
+        expected = (run.model(ml.normalise(digits.images)) / 0.5).double().softmax(1)
+    table = predictions.table
+    assert len(predictions) == 50 and np.allclose(predictions.probabilities, expected, atol=1e-5)
+    assert (
+        table["prediction"].tolist() == expected.argmax(1).tolist()
+        and table["label"].tolist() == digits.labels.tolist()
+    )
+    ordered, _ = expected.sort(1, descending=True)
+    assert np.allclose(table["confidence"], ordered[:, 0], atol=1e-5)
+    assert np.allclose(table["margin"], ordered[:, 0] - ordered[:, 1], atol=1e-5)
+    assert np.allclose(table["loss"], -expected[torch.arange(50), digits.labels].log(), atol=1e-4)
+    without = run.predict(ml.Digits(digits.images, None, "nobody's")).table
+    assert not {"label", "loss"} & set(without.columns)
+
+
+def test_every_way_to_name_a_picture_gives_the_same(predictor, tmp_path):
+    image = written("4", 90)
+    image.save(tmp_path / "4.png")
+    ways = [tmp_path / "4.png", str(tmp_path / "4.png"), image, np.asarray(image), (tmp_path / "4.png").read_bytes()]
+    said = [predictor.predict(way) for way in ways]
+    assert {(p.digit, round(p.confidence, 6)) for p in said} == {(4, round(said[0].confidence, 6))}
+    assert said[0].probabilities.sum() == pytest.approx(1) and said[0].image.shape == (1, 28, 28)
+    assert str(said[0]).startswith("4 (")
+
+
+def test_ready_digits_are_read_as_the_network_reads_them(predictor, test_digits):
+    digits = test_digits[:100]
+    run = ml.load(ml.home() / "models" / "reader.safetensors")
+    with torch.inference_mode():
+        expected = run.model(ml.normalise(digits.images))
+    assert torch.allclose(predictor.logits(digits.images), expected, atol=1e-3)
+
+
+def test_a_folder_with_a_broken_file(predictor, folder):
+    table = predictor.predict(folder).table
+    assert len(table) == 20 and table["file"].is_monotonic_increasing
+    broken = table[table["error"] != ""]
+    assert broken["file"].str.endswith("broken.png").all() and len(broken) == 1
+    assert broken["prediction"].isna().all() and broken[CLASSES].isna().all(axis=None)
+    good = table[table["error"] == ""]
+    single = [predictor.predict(file) for file in good["file"]]
+    assert good["prediction"].tolist() == [p.digit for p in single]
+    assert np.allclose(good["confidence"].astype(float), [p.confidence for p in single], atol=1e-5)
+    summary = predictor.predict(folder).summary()
+    assert summary.loc["all", "unread"] == 1 and summary.loc["all", "count"] == 20
+
+
+def test_patterns_lists_and_nothing(predictor, folder, monkeypatch):
+    assert len(predictor.predict(str(folder / "0*.png"))) == 10
+    monkeypatch.chdir(folder)
+    assert len(predictor.predict("1?.png")) == 9
+    assert len(predictor.predict([folder / "01.png", folder])) == 21
+    for nothing in ([], str(folder / "*.webp"), folder / "empty"):
+        (folder / "empty").mkdir(exist_ok=True)
+        with pytest.raises(ml.PictureError):
+            predictor.predict(nothing)
+    with pytest.raises(ml.PictureError, match="There is no file"):
+        predictor.predict(folder / "missing.png")
+
+
+def test_blank_paper_and_several_digits_are_said(predictor):
+    blank = predictor.predict(Image.new("L", (80, 80), 255))
+    assert blank.digit is None and blank.confidence == 0 and "no ink" in blank.warning and "no digit" in str(blank)
+    row = Image.new("L", (500, 200), 255)
+    for place, digit in enumerate("415"):
+        row.paste(written(digit, 160), (10 + 160 * place, 20))
+    assert "3 things like digits" in predictor.predict(row).warning
+    assert [p.digit for p in predictor.read(row)] == [4, 1, 5]
+    assert predictor.read(Image.new("L", (80, 80), 255)) == []
+
+
+def test_rows_of_our_own_are_read(predictor):
+    rows = pd.read_csv(SAMPLES / "rows" / "labels.csv", dtype=str)
+    said = {file: "".join(str(p.digit) for p in predictor.read(SAMPLES / "rows" / file)) for file in rows["file"]}
+    right = sum(said[row["file"]] == row["label"] for row in rows.to_dict("records"))
+    assert right >= len(rows) - 1, said
+
+
+def test_most_of_what_is_no_digit_carries_a_warning(predictor):
+    files = [file for file in sorted((SAMPLES / "others").iterdir()) if file.suffix != ".csv"]
+    warned = [file.name for file in files if predictor.predict(file).warning]
+    assert len(warned) >= 0.7 * len(files), sorted({file.name for file in files} - set(warned))
+
+
+def test_familiarity_is_mahalanobis_distance(tmp_path):
+    from scipy.spatial.distance import mahalanobis
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat(40)
+    features = torch.randn(400, 5, generator=generator) @ torch.randn(5, 5, generator=generator) + labels[:, None]
+    familiar = Familiarity.of(features, labels, limit=3.5)
+    within = np.cov((features - familiar.means[labels]).T) + 1e-3 * np.eye(5)
+    probe = torch.randn(6, 5, generator=generator)
+    expected = [min(mahalanobis(row, mean, np.linalg.inv(within)) for mean in familiar.means) ** 2 for row in probe]
+    assert np.allclose(familiar.distance(probe), expected, rtol=1e-3)
+    familiar.save(tmp_path / "a.safetensors")
+    again = Familiarity.load(tmp_path / "a.safetensors")
+    assert torch.allclose(again.distance(probe), familiar.distance(probe)) and again.limit == 3.5
+    (tmp_path / "a.safetensors").write_bytes(b"x")
+    with pytest.raises(ValueError, match="Fetch it again"):
+        Familiarity.load(tmp_path / "a.safetensors")
+
+
+def test_csv_and_json_hold_the_table(predictor, folder, tmp_path):
+    predictions = predictor.predict(folder)
+    there = pd.read_csv(predictions.to_csv(tmp_path / "a.csv"), keep_default_na=True)
+    assert there["prediction"].dropna().astype(int).tolist() == predictions.table["prediction"].dropna().tolist()
+    assert np.allclose(there["p4"].dropna(), predictions.table["p4"].dropna().astype(float))
+    rows = json.loads(predictions.to_json(tmp_path / "a.json", ["file", "prediction", "error"]).read_text())
+    assert len(rows) == 20 and set(rows[0]) == {"file", "prediction", "error"}
+    assert [row["file"] for row in rows if row["error"]] == [str(folder / "broken.png")]
+
+
+def test_kaggles_file_has_the_rows_that_kaggle_wants(tmp_path):
+    logits = torch.randn(28_000, 10, generator=torch.Generator().manual_seed(0))
+    predictions = ml.Predictions.of(logits)
+    there = pd.read_csv(predictions.to_kaggle(tmp_path / "submission.csv"))
+    assert list(there.columns) == ["ImageId", "Label"] and there["ImageId"].tolist() == list(range(1, 28_001))
+    assert there["Label"].tolist() == logits.argmax(1).tolist()
+    with pytest.raises(ValueError, match="28,000 rows"):
+        ml.Predictions.of(logits[:5]).to_kaggle(tmp_path / "short.csv")
+    gaps = ml.Predictions.of(logits[:5])
+    gaps.table.loc[2, "prediction"] = pd.NA
+    with pytest.raises(ValueError, match="1 rows have no prediction"):
+        gaps.to_kaggle(tmp_path / "gaps.csv", rows=5)
+    assert not (tmp_path / "short.csv").exists() and not (tmp_path / "gaps.csv").exists()
+
+
+def test_the_command_line(folder, capsys):
+    shutil.copy(folder / "00.png", folder / "copy.png")
+    command = ["predict", str(folder), "--csv", str(folder / "out.csv"), "--json", str(folder / "out.json")]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert said.count(".png: ") == 21 and "broken.png: " in said and "% sure)" in said
+    assert "p0" not in pd.read_csv(folder / "out.csv").columns
+    assert main([*command, "--show-probabilities"]) == 0
+    assert {"p0", "p9"} <= set(pd.read_csv(folder / "out.csv").columns) and "0: " in capsys.readouterr().out
+    assert len(json.loads((folder / "out.json").read_text())) == 21
+    assert main(["predict", str(folder / "*.webp")]) == 1 and "no picture" in capsys.readouterr().err
