@@ -1,6 +1,7 @@
 from . import analysis, films
-from .analysis.predictions import Predictions
-from .analysis.scores import Evaluation, evaluate
+from .analysis.intervals import Evaluation
+from .analysis.predictions import Predictions, predict
+from .analysis.scores import evaluate
 from .data.augmentation import Augmentation, augment
 from .data.digits import DataError, Digits, normalise
 from .data.sources import load_digits, writers
@@ -8,6 +9,7 @@ from .inspection.activations import activation_statistics, top_digits
 from .inspection.attribution import favourite, grad_cam, integrated_gradients, occlusion
 from .inspection.trace import Ledger, Trace, trace
 from .networks.hooks import recording, silenced
+from .networks.inference import logits
 from .networks.layers import folded, layer_table, output_size, receptive_field
 from .networks.models import CNN, MLP, Compact, Ensemble, Improved, LeNet, Simple
 from .paths import home
@@ -55,9 +57,11 @@ __all__ = [
     "layer_table",
     "load",
     "load_digits",
+    "logits",
     "normalise",
     "occlusion",
     "output_size",
+    "predict",
     "prepare",
     "receptive_field",
     "recording",

@@ -17,12 +17,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import mnistlab
-from mnistlab.analysis.predictions import Predictions
+from mnistlab.analysis.predictions import Predictions, predict
 from mnistlab.data.augmentation import Augmentation
-from mnistlab.data.digits import Digits, normalise
-from mnistlab.hardware import keep_freed_memory
+from mnistlab.data.digits import Digits
 from mnistlab.networks import models as networks
-from mnistlab.networks.hooks import evaluating
 from mnistlab.paths import written_whole
 from mnistlab.training.config import TrainConfig
 
@@ -67,14 +65,7 @@ class Run:
 
     def predict(self, digits: Digits, batch_size: int = 1000) -> Predictions:
         """What the network says of every digit, its confidence calibrated by `temperature`."""
-        keep_freed_memory()
-        images = digits.images.cpu().split(batch_size)
-        with evaluating(self.model), torch.inference_mode():
-            channels_last = (normalise(batch).contiguous(memory_format=torch.channels_last) for batch in images)
-            logits = [self.model(batch) for batch in channels_last]
-        labels = None if digits.labels is None else digits.labels.cpu()
-        source = ", ".join(filter(None, (digits.source, digits.split_name)))
-        return Predictions.of(torch.cat(logits), labels, temperature=self.temperature, source=source)
+        return predict(self.model, digits, temperature=self.temperature, batch_size=batch_size)
 
     def save(self, path: str | Path) -> Path:
         """Write `path` (.safetensors) and its card (same name, .json), each whole; return `path`.

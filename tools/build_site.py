@@ -12,6 +12,7 @@ predict first, the page has a form, after what the cell's metadata says; all up 
 The first cell's metadata holds what the cover says of a notebook: {"mnistlab": {"card": {"sentence": …, "cover": …}}}.
 """
 
+import ast
 import re
 from pathlib import Path
 
@@ -68,6 +69,12 @@ class Exporter(HTMLExporter):
 
     # jinja2 finds out from this attribute that the filter wants the context
     markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
+
+
+def checked(source: str) -> str:
+    """The line under which a check cell is folded."""
+    count = sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(source)))
+    return f"Checked: {count} {'claim' if count == 1 else 'claims'}"
 
 
 def said_of(cell: nbformat.NotebookNode) -> dict:
@@ -127,6 +134,7 @@ def main() -> None:
     exporter = Exporter(
         config=Config({"NbConvertBase": {"display_data_priority": SHOWN}}),
         template_name="mnistlab",
+        filters={"checked": checked},
         extra_template_basedirs=[str(TEMPLATE)],
     )
     notebooks = {

@@ -3,18 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mnistlab.analysis.intervals import Evaluation
+from mnistlab.data.digits import DataError, Digits
+from mnistlab.networks.inference import logits
 from mnistlab.paths import written_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CLASSES = [f"p{digit}" for digit in range(10)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
     """One row a digit, in `table`.
 
@@ -24,7 +30,7 @@ class Predictions:
     source: what the digits are, in words that a figure's caption can carry.
     """
 
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     source: str = ""
 
     @classmethod
@@ -32,31 +38,75 @@ class Predictions:
         cls, logits: Tensor, labels: Tensor | None = None, *, temperature: float = 1.0, source: str = ""
     ) -> "Predictions":
         """From (N, 10) logits: softmax of logits ÷ temperature."""
-        probabilities = (logits.double() / temperature).softmax(1)
+        import pandas as pd
+
+        logs = (logits.cpu().double() / temperature).log_softmax(1)
+        probabilities = logs.exp()
         (first, second), digits = probabilities.topk(2, 1)[0].unbind(1), probabilities.argmax(1)
         table = pd.DataFrame({"prediction": pd.array(digits.numpy(), dtype="Int64")})
-        if labels is not None:
-            table.insert(0, "label", pd.array(labels.numpy(), dtype="Int64"))
         table["confidence"], table["margin"] = first.numpy(), (first - second).numpy()
         if labels is not None:
-            logs = (logits.double() / temperature).log_softmax(1)
+            labels = labels.cpu()
+            table.insert(0, "label", pd.array(labels.numpy(), dtype="Int64"))
             table["loss"] = -logs[torch.arange(len(labels)), labels].numpy()
         return cls(pd.concat([table, pd.DataFrame(probabilities.numpy(), columns=CLASSES)], axis=1), source)
 
     def __len__(self) -> int:
         return len(self.table)
 
+    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> "Predictions":
+        """The predictions of some digits, counted anew: of a slice, of these numbers, or of a boolean mask."""
+        chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        return Predictions(self.table.iloc[chosen].reset_index(drop=True), self.source)
+
+    def __repr__(self) -> str:
+        wrong = f", {self.errors:,} wrong" if "label" in self.table else ""
+        return f"{len(self):,} predictions{wrong} · {self.source}"
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) int64: the digits that the network answered."""
+        return self.table["prediction"].to_numpy(np.int64)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(N,) float64: the largest probability of each."""
+        return self.table["confidence"].to_numpy(float)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64: the digits that are right. DataError where nobody said."""
+        if "label" not in self.table:
+            raise DataError("These predictions are of digits without labels; predict a split that has them.")
+        return self.table["label"].to_numpy(np.int64)
+
+    @property
+    def right(self) -> np.ndarray:
+        """(N,) bool: whether each answer is its label."""
+        return self.predicted == self.labels
+
+    @property
+    def errors(self) -> int:
+        return int((~self.right).sum())
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The errors, the digits and the mean loss; of a loss at another temperature than 1, that one."""
+        return Evaluation(self.errors, len(self), float(self.table["loss"].mean()))
+
     @property
     def probabilities(self) -> np.ndarray:
         """(N, 10) float64; a row of nan where a file could not be read."""
         return self.table[CLASSES].to_numpy(float)
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> "pd.DataFrame":
         """One row for each digit that was predicted, and one for all.
 
         Columns: count, mean and least confidence; right (a share) where the truth is known; doubtful (how many
         carry a warning) and unread (how many files could not be read) where the rows are pictures.
         """
+        import pandas as pd
+
         groups = {str(digit): rows for digit, rows in self.table.groupby("prediction")} | {"all": self.table}
         rows = {}
         for name, group in groups.items():
@@ -91,6 +141,8 @@ class Predictions:
 
         ValueError unless there are exactly `rows` predictions, each with a digit: Kaggle refuses any other file.
         """
+        import pandas as pd
+
         if len(self) != rows:
             raise ValueError(f"Kaggle wants {rows:,} rows; here are {len(self):,}. Predict the digits of its test.csv.")
         if unread := int(self.table["prediction"].isna().sum()):
@@ -99,3 +151,10 @@ class Predictions:
         with written_whole(path) as part:
             table.to_csv(part, index=False)
         return Path(path)
+
+
+def predict(model: nn.Module, digits: Digits, *, temperature: float = 1.0, batch_size: int = 1000) -> Predictions:
+    """What `model` says of every digit, in eval mode; its probabilities are softmax(logits ÷ temperature)."""
+    source = ", ".join(filter(None, (digits.source, digits.split_name)))
+    answers = logits(model, digits.images, batch_size=batch_size)
+    return Predictions.of(answers, digits.labels, temperature=temperature, source=source)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from mnistlab.analysis.scores import wilson
+from mnistlab.analysis.intervals import wilson
 from mnistlab.course.check import NotYet, call, checker
 from mnistlab.data.digits import Digits, normalise
 from mnistlab.figures.style import BLUE, GREY, ORANGE, bare, draw, heading, log_axis, titled

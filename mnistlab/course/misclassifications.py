@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from mnistlab.analysis.calibration import coverage
-from mnistlab.analysis.scores import per_digit, wilson
+from mnistlab.analysis.intervals import wilson
+from mnistlab.analysis.scores import per_digit
 from mnistlab.course.check import NotYet, call, checker
 from mnistlab.data.digits import Digits
 from mnistlab.figures.style import BLUE, ORANGE, bare, draw, heading, log_axis, titled

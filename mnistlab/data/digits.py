@@ -5,11 +5,11 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 
 MEAN, STD = 0.1306604763, 0.3081078039  # of the 60,000 training images, pixels in 0…1
@@ -23,14 +23,17 @@ class DataError(ValueError):
 class Digits:
     """Handwritten digits, all in memory, on one device.
 
-    images: (N, 1, 28, 28) uint8, ink 255 on paper 0.  labels: (N,) int64 in 0…9, or None where nobody
-    gave them (Kaggle's test.csv).  source: what they are, in words that a figure's caption can carry.
+    images: (N, 1, 28, 28) uint8, ink 255 on paper 0.  labels: (N,) int64, or None where nobody gave them (Kaggle's
+    test.csv).  source: what they are, in words that a figure's caption can carry.  classes: the name of each label,
+    from 0 up.  folder: where their files lie, or None for digits that were made.
     """
 
     images: Tensor
     labels: Tensor | None
     source: str
     split_name: str = ""
+    classes: tuple[str, ...] = tuple("0123456789")
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.shape[1:] != (1, 28, 28):
@@ -44,8 +47,9 @@ class Digits:
             raise DataError(f"Labels must be int64; these are {self.labels.dtype}.")
         if self.labels.shape != (len(self.images),):
             raise DataError(f"{len(self.images)} images but {len(self.labels)} labels: they do not belong together.")
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= 9:
-            raise DataError(f"Labels must lie in 0…9; these run from {self.labels.min()} to {self.labels.max()}.")
+        last = len(self.classes) - 1
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= last:
+            raise DataError(f"Labels must lie in 0…{last}; these run from {self.labels.min()} to {self.labels.max()}.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,6 +68,12 @@ class Digits:
         split = f", {self.split_name}" if self.split_name else ""
         labels = ", without labels" if self.labels is None else ""
         return f"{len(self):,} digits{labels} · {self.source}{split}"
+
+    def known_labels(self, purpose: str) -> Tensor:
+        """(N,) int64. DataError where nobody gave them, since without them these digits cannot `purpose`."""
+        if self.labels is None:
+            raise DataError(f"Digits without labels cannot {purpose}; take a split that has them.")
+        return self.labels
 
     @property
     def is_mnist(self) -> bool:
@@ -91,11 +101,11 @@ class Digits:
         groups: (N,) to whom each digit belongs, such as its writer. `fraction` of the groups is then set aside,
         each with all its digits, so that none is in both parts; the classes keep their shares about.
         """
-        if self.labels is None:
-            raise DataError("These digits have no labels, so they cannot be split by class.")
         if not 0 < fraction < 1:
             raise DataError(f"The part to set aside must lie between 0 and 1, not {fraction}.")
-        labels, numbers = self.labels.cpu().numpy(), np.arange(len(self))
+        from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+        labels, numbers = self.known_labels("be split by class").cpu().numpy(), np.arange(len(self))
         try:
             if groups is None:
                 rest, aside = train_test_split(numbers, test_size=fraction, random_state=seed, stratify=labels)
@@ -120,11 +130,10 @@ class Digits:
 
         Nothing is copied but the batch itself: an index picks the rows where they lie, on the device.
         """
-        if self.labels is None:
-            raise DataError("These digits have no labels, so there are no batches to learn from.")
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
+        labels = self.known_labels("teach")
         for index in order.to(self.images.device).split(batch_size):
-            yield self.images[index], self.labels[index]
+            yield self.images[index], labels[index]
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -72,14 +73,14 @@ def writers(digits: Digits) -> pd.DataFrame | None:
     """Who wrote each digit, one row a digit: the number of its `writer`, and the `group`, "students" or "employees".
 
     It is known for the whole of MNIST's training set and of its test set, from QMNIST's label files
-    (qmnist-train-labels-idx2-int.gz and qmnist-test-…) in QMNIST/raw beside MNIST/raw, where torchvision's QMNIST
-    puts them, or in a folder qmnist one level higher. None where there are none, and for all other digits.
+    (qmnist-train-labels-idx2-int.gz and qmnist-test-…). They are looked for where the digits came from: in QMNIST/raw
+    beside MNIST/raw, where torchvision's QMNIST puts them, or in a folder qmnist one level higher. None where there
+    are none, and for all other digits.
     Raises DataError for a file that is damaged or belongs to other digits.  Source: Yadav & Bottou, 2019.
     """
-    split = WHOLE.get(digits.md5)
-    if split is None:
+    root, split = digits.folder, WHOLE.get(digits.md5)
+    if root is None or split is None:
         return None
-    root = home() / Path(os.environ.get("MNISTLAB_DATA") or "data").expanduser()
     name = f"qmnist-{split}-labels-idx2-int"
     file = _idx_file(root / "QMNIST" / "raw", name) or _idx_file(root.parent / "qmnist", name)
     if file is None:
@@ -131,9 +132,9 @@ def _find_in(folder: Path, split: str) -> Digits | None:
             labels = _idx_file(raw, f"{PREFIX[split]}-labels-idx1-ubyte")
             if labels is None:
                 raise DataError(f"{images} has no labels beside it ({PREFIX[split]}-labels-idx1-ubyte).")
-            return _read_idx_pair(images, labels, split, official)
+            return replace(_read_idx_pair(images, labels, split, official), folder=folder)
     csv = folder / f"{split}.csv"
-    return _read_kaggle(csv, split) if csv.exists() else None
+    return replace(_read_kaggle(csv, split), folder=folder) if csv.exists() else None
 
 
 def _idx_file(folder: Path, name: str) -> Path | None:

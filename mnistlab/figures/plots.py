@@ -1,46 +1,40 @@
 """The figures that several notebooks share. Each function takes what it draws and returns a Figure."""
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 from torch import Tensor
 
+from mnistlab import analysis
+from mnistlab.analysis.predictions import Predictions
 from mnistlab.data.digits import Digits
-from mnistlab.figures.style import BLUE, DPI, GREEN, GREY, ORANGE, bare, draw, draw_any, heading, log_axis, titled
-
-
-def present(figure: Figure | Image.Image, name: str, alt: str) -> None:
-    """Show `figure`, or a film's still, in a notebook with a text for those who cannot see it.
-
-    `make notebooks` also keeps it as visualizations/<name>.png.
-    """
-    from IPython.display import display
-
-    png = io.BytesIO()
-    if isinstance(figure, Image.Image):
-        picture = figure.quantize(256, dither=Image.Dither.NONE)
-    else:
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
-        picture = Image.open(drawn).convert("RGB")
-    picture.save(png, format="png", optimize=True)
-    content = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
-    display(content, raw=True, metadata={"image/png": {"alt": alt, "name": name}})
+from mnistlab.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Figure,
+    Sourced,
+    bare,
+    draw,
+    draw_any,
+    heading,
+    log_axis,
+)
+from mnistlab.runs import Run
 
 
 def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None, columns: int = 10) -> Figure:
     """Digits side by side, each under its caption (default: its label, where it has one)."""
     rows = -(-len(digits) // columns)
-    figure = titled(columns * 0.95, rows * 1.15 + 0.6, title, digits.source)
-    labels = digits.labels.tolist() if digits.labels is not None else [""] * len(digits)
-    captions = captions or [str(label) for label in labels]
+    labels = digits.labels.tolist() if digits.labels is not None else []
+    captions = captions or [digits.classes[label] for label in labels] or [""] * len(digits)
+    said = ", ".join(" ".join(caption.split()) for caption in captions[:20])
+    alt = f"{len(digits)} handwritten digits in {rows} rows, with these captions: {said}{'' if rows < 3 else ', …'}."
+    figure = Figure(columns * 0.95, rows * 1.15 + 0.6, title, alt, digits)
     for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         bare(axes)
         if index < len(digits):
@@ -49,9 +43,10 @@ def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None
     return figure
 
 
-def picture_row(pictures: dict[str, Tensor], title: str, source: str = "", *, signed: bool = False) -> Figure:
+def picture_row(pictures: dict[str, Tensor], title: str, of: Sourced | None = None, *, signed: bool = False) -> Figure:
     """A few (H, W) pictures in a row, each under its name, on one scale; any size from 2×2 up."""
-    figure = titled(len(pictures) * 2.5, 3.3, title, source)
+    alt = f"Pictures side by side: {'; '.join(pictures)}."
+    figure = Figure(len(pictures) * 2.5, 3.3, title, alt, of)
     limit = max(float(p.abs().max()) for p in pictures.values()) if signed else None
     for axes, (name, picture) in zip(
         figure.subplots(1, len(pictures), squeeze=False).flat, pictures.items(), strict=True
@@ -72,10 +67,12 @@ def curves(
     *,
     log_x: bool = False,
     log_y: bool = False,
-    source: str = "",
+    of: Sourced | None = None,
 ) -> Figure:
     """One line for each column of `table` over its index; of several, the later ones dashed, so that none hides."""
-    figure = titled(8.5, 4, title, source)
+    ends = {name: line.dropna().iloc[[0, -1]] for name, line in table.items()}
+    told = "; ".join(f"{name} from {first:.3g} to {last:.3g}".strip() for name, (first, last) in ends.items())
+    figure = Figure(8.5, 4, title, f"Curves of {y} against {x}: {told}.", of)
     axes = figure.subplots()
     for index, (name, line) in enumerate(table.items()):
         axes.plot(
@@ -97,9 +94,12 @@ def curves(
     return figure
 
 
-def learning(history: pd.DataFrame, title: str, source: str = "") -> Figure:
+def learning(run: Run) -> Figure:
     """A run's history over the epochs: the loss in training and, where it was measured, on the validation digits."""
-    figure = titled(11, 4, title, source)
+    history = run.history
+    losses = history["train_loss"]
+    alt = f"The training loss over the epochs: it falls from {losses.iloc[0]:.3g} to {losses.iloc[-1]:.3g}."
+    figure = Figure(11, 4, f"{type(run.model).__name__}: {history['step'].iloc[-1]:,} steps", alt)
     measured = "val_loss" in history
     panels = figure.subplots(1, 1 + measured, squeeze=False)[0]
     panels[0].plot(history["epoch"], history["train_loss"], color=BLUE, lw=2, label="training")
@@ -115,11 +115,16 @@ def learning(history: pd.DataFrame, title: str, source: str = "") -> Figure:
     return figure
 
 
-def confusion(table: pd.DataFrame, title: str, source: str = "") -> Figure:
-    """(10, 10) counts, a row for each label, a column for each prediction: mistakes orange, what was right on grey."""
-    counts = table.to_numpy()
+def confusion(predictions: Predictions) -> Figure:
+    """A row for each label, a column for each prediction: mistakes orange, what is right on grey."""
+    counts = analysis.confusion(predictions).to_numpy()
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    figure = titled(7.4, 6.6, title, source)
+    title = f"All {len(predictions):,} digits are read correctly"
+    if wrong.any():
+        label, answer = divmod(int(wrong.argmax()), len(wrong))
+        title = f"Of {wrong.sum():,} errors, {wrong.max():,} are a {label} read as a {answer}"
+    alt = "A table of labels by answers: what is right stands on the diagonal, the mistakes beside it."
+    figure = Figure(7.4, 6.6, title, alt, predictions)
     axes = figure.subplots()
     draw(axes, wrong, signed=True)
     for (row, column), count in np.ndenumerate(counts):
@@ -142,13 +147,14 @@ def confusion(table: pd.DataFrame, title: str, source: str = "") -> Figure:
 
 
 def answers(
-    pictures: dict[str, Tensor | np.ndarray], numbers: dict[str, Tensor], title: str, source: str = ""
+    pictures: dict[str, Tensor | np.ndarray], numbers: dict[str, Tensor], title: str, of: Sourced | None = None
 ) -> Figure:
     """One line for each named picture, (H, W) ink or (H, W, 3) colours; beside it, its ten numbers of each kind.
 
     numbers: kind → (N, 10), a row for each picture; the largest bar is orange.
     """
-    figure = titled(3 + 3.6 * len(numbers), 2.2 * len(pictures) + 0.7, title, source)
+    alt = f"Pictures ({'; '.join(pictures)}), and beside each its ten {' and '.join(numbers)} as bars."
+    figure = Figure(3 + 3.6 * len(numbers), 2.2 * len(pictures) + 0.7, title, alt, of)
     grid = figure.subplots(len(pictures), 1 + len(numbers), width_ratios=[1] + [2] * len(numbers), squeeze=False)
     for row, (line, (name, picture)) in enumerate(zip(grid, pictures.items(), strict=True)):
         draw_any(line[0], picture)
@@ -168,11 +174,14 @@ def answers(
     return figure
 
 
-def readings(rows: dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]], title: str, source: str = "") -> Figure:
+def readings(
+    rows: dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]], title: str, of: Sourced | None = None
+) -> Figure:
     """Named lines of pictures, each with what was said of it and whether to mark that, in orange."""
     count = max(map(len, rows.values()))
     tall = [max(picture.shape[0] / picture.shape[1] for picture, *_ in found) for found in rows.values()]
-    figure = titled(1.5 * count + 0.9, sum(1.4 * share + 0.4 for share in tall) + 0.6, title, source)
+    alt = f"Rows of pictures ({'; '.join(rows)}), each picture with what was said of it."
+    figure = Figure(1.5 * count + 0.9, sum(1.4 * share + 0.4 for share in tall) + 0.6, title, alt, of)
     grid = figure.subplots(len(rows), count, squeeze=False, height_ratios=tall)
     for line, (name, found) in zip(grid, rows.items(), strict=True):
         for axes in line[len(found) :]:

@@ -4,11 +4,15 @@ Ink is dark on light paper, as on a page. Signed values run from blue over white
 a scale as long on one side as on the other.
 """
 
+import base64
+import io
+from typing import Protocol
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 from torch import Tensor
@@ -19,12 +23,62 @@ BLUE, ORANGE, GREEN, GREY = "#1763a6", "#d9730d", "#2e8540", "#6b6b6b"
 DPI = 110
 
 
-def titled(width: float, height: float, title: str, source: str = "") -> Figure:
-    figure = Figure((width, height), layout="constrained")
-    figure.suptitle(title, fontsize=14, fontweight="bold", ha="left", x=0.01, parse_math=False)
-    if source and source != "MNIST":
-        figure.supxlabel(f"Digits: {source}", fontsize=9, color=ORANGE, parse_math=False)
-    return figure
+class Sourced(Protocol):
+    """Digits, Predictions: whatever says in words what it is of."""
+
+    @property
+    def source(self) -> str: ...
+
+
+class Figure(MatplotlibFigure):
+    """A figure that knows its title and its alt text, and shows itself where it is the last line of a cell.
+
+    title: what the figure shows, as a sentence.  alt: the same for readers who can't see it: what is drawn, and what
+    it shows; by default followed by the title.  of: the noun that was drawn; where its source is not MNIST, the
+    figure says so.
+    """
+
+    def __init__(self, width: float, height: float, title: str, alt: str, of: Sourced | None = None) -> None:
+        super().__init__((width, height), layout="constrained")
+        self.title, self.alt = title, f"{alt} {title}"
+        self.suptitle(title, fontsize=14, fontweight="bold", ha="left", x=0.01, parse_math=False)
+        if of is not None and of.source and of.source.split(",")[0] != "MNIST":
+            self.supxlabel(f"Digits: {of.source}", fontsize=9, color=ORANGE, parse_math=False)
+
+    def png(self) -> bytes:
+        """The figure as it is shown and kept, on white."""
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+        return _small(Image.open(drawn).convert("RGB"))
+
+    def _ipython_display_(self) -> None:
+        _display(self.png(), self.alt)
+
+
+class Still:
+    """A picture, such as a film's still, with its alt text; it shows itself where it is the last line of a cell."""
+
+    def __init__(self, picture: Image.Image, alt: str) -> None:
+        self.picture, self.alt = picture, alt
+
+    def png(self) -> bytes:
+        return _small(self.picture.quantize(256, dither=Image.Dither.NONE))
+
+    def _ipython_display_(self) -> None:
+        _display(self.png(), self.alt)
+
+
+def _small(picture: Image.Image) -> bytes:
+    png = io.BytesIO()
+    picture.save(png, format="png", optimize=True)
+    return png.getvalue()
+
+
+def _display(png: bytes, alt: str) -> None:
+    from IPython.display import display
+
+    content = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    display(content, raw=True, metadata={"image/png": {"alt": alt}})
 
 
 def heading(axes: Axes, text: str | int, **style: object) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnistlab.data.digits import Digits, normalise
+from mnistlab.data.digits import Digits
 from mnistlab.films.canvas import GREY, GREYS, INK, PALE, SHADES, YELLOW, Colour, Film, Number, Sheet
-from mnistlab.networks.hooks import evaluating
+from mnistlab.networks.inference import logits
 
 CLASSES: list[Colour] = [
     (31, 119, 180), (255, 127, 14), (0, 90, 90), (120, 0, 80), (148, 103, 189),
@@ -57,11 +57,8 @@ def training(snapshots: Mapping[int, nn.Module], digits: Digits) -> Film:
     return film
 
 
-@torch.no_grad()
 def _probabilities(model: nn.Module, digits: Digits) -> Tensor:
-    digits = digits.to(torch.device("cpu"))
-    with evaluating(model):
-        return torch.cat([model(normalise(images)).softmax(1) for images, _ in digits.batches(500)])
+    return logits(model, digits.images.cpu()).softmax(1)
 
 
 def _filters(model: nn.Module) -> Tensor:

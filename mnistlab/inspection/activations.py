@@ -1,25 +1,31 @@
 """What the cells of a layer do over many digits."""
 
-import pandas as pd
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from mnistlab.data.digits import Digits, normalise
 from mnistlab.networks.hooks import evaluating, recording
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def activation_statistics(model: nn.Module, digits: Digits, batch_size: int = 250) -> pd.DataFrame:
+
+def activation_statistics(model: nn.Module, digits: Digits, batch_size: int = 250) -> "pd.DataFrame":
     """One row for every channel of every layer's output, over many digits.
 
     Columns: name, kind, channel, mean, zeros (share of its cells that are exactly zero), largest (over all digits:
     0 after a ReLU means that the channel is dead). A dense layer's channels are its units.
     """
+    import pandas as pd
+
     sums: dict[str, list[Tensor]] = {}
     kinds: dict[str, str] = {}
     count: dict[str, int] = {}
     with evaluating(model), torch.no_grad():
         parameter = next(model.parameters())
-        for images, _ in digits.to(parameter.device).batches(batch_size):
+        for images in digits.images.to(parameter.device).split(batch_size):
             with recording(model) as steps:
                 model(normalise(images).to(parameter.dtype))
             for step in steps:
@@ -47,17 +53,19 @@ def activation_statistics(model: nn.Module, digits: Digits, batch_size: int = 25
     return pd.concat(tables, ignore_index=True)
 
 
-def top_digits(model: nn.Module, digits: Digits, name: str, count: int = 9, batch_size: int = 250) -> pd.DataFrame:
+def top_digits(model: nn.Module, digits: Digits, name: str, count: int = 9, batch_size: int = 250) -> "pd.DataFrame":
     """For every channel of the layer `name`, the `count` digits in which some cell of it is largest.
 
     Columns: channel, rank (0 is the strongest), digit (its number in `digits`), value, row and column of the cell
     (0 for a dense layer).
     """
+    import pandas as pd
+
     values, places = [], []
     width = 1
     with evaluating(model), torch.no_grad():
         parameter = next(model.parameters())
-        for images, _ in digits.to(parameter.device).batches(batch_size):
+        for images in digits.images.to(parameter.device).split(batch_size):
             with recording(model, [name]) as steps:
                 model(normalise(images).to(parameter.dtype))
             output = steps[0].output

@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
 from numbers import Integral
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from mnistlab.data.digits import normalise
 from mnistlab.networks.hooks import Step, evaluating, recording
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PIXELS = "pixels"  # what stands in front of the first layer
 INKED = 64  # grey level from which a pixel counts as ink, when a window worth watching is looked for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """The exact sum behind one cell of one layer's output: output = Σ weight × value + bias.
 
@@ -41,6 +44,9 @@ class Ledger:
     bias: float
     output: float
 
+    def __repr__(self) -> str:
+        return f"{self.name} {list(self.cell)}: {len(self.cells)} products + bias = {self.total:.4f}"
+
     @property
     def products(self) -> Tensor:
         return self.values * self.weights
@@ -50,17 +56,21 @@ class Ledger:
         return float(self.products.sum()) + self.bias
 
     @cached_property
-    def channels(self) -> pd.Series:
+    def channels(self) -> "pd.Series":
         """Each input channel's share of the sum: a convolution's nine products of a channel together."""
+        import pandas as pd
+
         return pd.Series(self.products.numpy()).groupby(self.cells[:, 0].numpy()).sum().rename_axis("channel")
 
-    def largest(self, count: int = 5) -> tuple[pd.Series, float]:
+    def largest(self, count: int = 5) -> tuple["pd.Series", float]:
         """The `count` channels that weigh most, either way, in falling order of size, and the sum of all others."""
         order = self.channels.abs().sort_values(ascending=False, kind="stable").index
         return self.channels[order[:count]], float(self.channels[order[count:]].sum())
 
-    def table(self, count: int = 5) -> pd.DataFrame:
+    def table(self, count: int = 5) -> "pd.DataFrame":
         """The sum as a reader would write it down: the largest channels, the others together, the bias, the total."""
+        import pandas as pd
+
         top, others = self.largest(count)
         rows = {f"channel {channel}": share for channel, share in top.items()}
         if len(self.channels) > count:
@@ -68,7 +78,7 @@ class Ledger:
         return pd.DataFrame({f"{self.name} {list(self.cell)}": rows | {"bias": self.bias, "total": self.total}})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """One digit's whole way through a network.
 
@@ -80,6 +90,10 @@ class Trace:
     truth: int | None
     network: str
     steps: dict[str, Step]
+
+    def __repr__(self) -> str:
+        what = "a digit" if self.truth is None else f"a {self.truth}"
+        return f"{what} through {self.network}, {len(self.steps)} layers, read as {self.prediction}"
 
     def __getitem__(self, name: str) -> Step:
         if name not in self.steps:

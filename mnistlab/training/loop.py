@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mnistlab.analysis.scores import Evaluation, evaluate
+from mnistlab.analysis.intervals import Evaluation
+from mnistlab.analysis.scores import evaluate
 from mnistlab.data.augmentation import augment
 from mnistlab.data.digits import Digits, normalise
 from mnistlab.hardware import autocast, choose_device, describe, keep_freed_memory

@@ -1,5 +1,6 @@
 """The notebooks as they are committed: executed, fresh, within their budgets, and readable by everybody."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from nbclient import NotebookClient
 
 import mnistlab as ml
 from mnistlab.live import explorer, player
-from tools.build_notebooks import figures, stamp
+from tools.build_notebooks import figures, maker, stamp
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -31,6 +32,10 @@ def code(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def is_check(cell) -> bool:
+    return "check" in cell.metadata.get("tags", [])
+
+
 def prose(notebook) -> str:
     return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
@@ -47,7 +52,8 @@ def test_valid_and_executed_once_in_order(notebook):
     nbformat.validate(notebook)
     assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
     for cell in code(notebook):
-        assert set(cell.metadata) <= {"tags"}
+        folded = {"jupyter": {"source_hidden": True}} if is_check(cell) else {}
+        assert {name: value for name, value in cell.metadata.items() if name != "tags"} == folded
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"
 
@@ -90,10 +96,10 @@ def test_skeleton(notebook):
 
 
 def test_budgets(path, notebook):
-    content = [cell for cell in code(notebook) if "setup" not in cell.metadata.get("tags", [])]
+    content = [c for c in code(notebook) if "setup" not in c.metadata.get("tags", []) and not is_check(c)]
     lines = sorted(len(cell.source.splitlines()) for cell in content)
     words = len(re.sub(r"```.*?```", "", prose(notebook), flags=re.S).split())
-    assert 35 <= len(notebook.cells) <= 45
+    assert 35 <= sum(not is_check(cell) for cell in notebook.cells) <= 45
     assert lines[-1] <= 15 and lines[len(lines) // 2] <= 7
     assert 1200 <= words <= 2500
     pages = [o["data"].get("text/html", "") for cell in code(notebook) for o in cell.outputs if "data" in o]
@@ -108,9 +114,24 @@ def test_every_figure_has_alt_text_and_is_kept(notebook):
     for picture in pictures:
         alt = picture.metadata["image/png"]["alt"]
         assert len(alt) >= 40 and not alt.startswith("Figure")
-    for name, png in figures(notebook).items():
+    for name, png in figures(notebook):
         assert (ROOT / "visualizations" / f"{name}.png").read_bytes() == png
     assert len(figures(notebook)) == len(pictures)
+
+
+def test_a_figure_takes_one_line(notebook):
+    for cell in code(notebook):
+        assert not re.search(r"^\s*alt =|\bpresent\(", cell.source, re.M)
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            last = ast.parse(cell.source).body[-1]
+            assert last.lineno == last.end_lineno and maker(cell.source), cell.source
+
+
+def test_checks_stand_in_cells_of_their_own(notebook):
+    for cell in code(notebook):
+        asserts = any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cell.source)))
+        assert asserts == is_check(cell), cell.source
+        assert not (is_check(cell) and cell.outputs)
 
 
 def test_links_lead_somewhere(path, notebook):

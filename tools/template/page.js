@@ -107,7 +107,7 @@
   }
 
   function foldCode(shown) {
-    for (const cell of document.querySelectorAll("details.code")) cell.open = shown;
+    for (const cell of document.querySelectorAll("details.code:not(.check)")) cell.open = shown;
     document.querySelector("[data-does=foldCode]").textContent = shown ? "Hide code" : "Show code";
   }
 
