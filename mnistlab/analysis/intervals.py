@@ -21,7 +21,7 @@ class Evaluation(NamedTuple):
     """How a network does on labelled digits: `errors` wrong of `count`, and the mean cross-entropy `loss`."""
 
     errors: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's own count() goes, and nobody misses it
     loss: float
 
     @property

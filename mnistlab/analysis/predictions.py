@@ -66,24 +66,24 @@ class Predictions:
     @property
     def predicted(self) -> np.ndarray:
         """(N,) int64: the digits that the network answered."""
-        return self.table["prediction"].to_numpy(np.int64)
+        return np.asarray(self.table["prediction"], np.int64)
 
     @property
     def confidence(self) -> np.ndarray:
         """(N,) float64: the largest probability of each."""
-        return self.table["confidence"].to_numpy(float)
+        return np.asarray(self.table["confidence"], float)
 
     @property
     def labels(self) -> np.ndarray:
         """(N,) int64: the digits that are right. DataError where nobody said."""
         if "label" not in self.table:
             raise DataError("These predictions are of digits without labels; predict a split that has them.")
-        return self.table["label"].to_numpy(np.int64)
+        return np.asarray(self.table["label"], np.int64)
 
     @property
     def right(self) -> np.ndarray:
         """(N,) bool: whether each answer is its label."""
-        return self.predicted == self.labels
+        return np.asarray(self.predicted == self.labels)
 
     @property
     def errors(self) -> int:
@@ -97,7 +97,7 @@ class Predictions:
     @property
     def probabilities(self) -> np.ndarray:
         """(N, 10) float64; a row of nan where a file could not be read."""
-        return self.table[CLASSES].to_numpy(float)
+        return np.asarray(self.table[CLASSES], float)
 
     def summary(self) -> "pd.DataFrame":
         """One row for each digit that was predicted, and one for all.

@@ -61,7 +61,7 @@ def checker(check: Callable[..., str]) -> Callable[..., Verdict]:
     return verdict
 
 
-def call(function: Callable, *arguments: Any) -> Any:
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """What the reader's function returns; NotYet where the answer is no function, NotAttempted for a stub."""
     if not callable(function):
         raise NotYet(f"a function is asked for, not {type(function).__name__}.")

@@ -88,7 +88,7 @@ def writers(digits: Digits) -> pd.DataFrame | None:
     # After a header of 12 bytes, eight numbers a digit: label, series of forms, writer, … What is missing becomes −1.
     size = 8 * 4 * len(digits)  # QMNIST's test set goes on where MNIST's ends
     rows = np.frombuffer(_first_bytes(file, 12 + size)[12:].ljust(size, b"\xff"), ">i4").reshape(-1, 8)
-    if not np.array_equal(rows[:, 0], digits.labels.cpu().numpy()):
+    if not np.array_equal(rows[:, 0], digits.known_labels("be compared").cpu().numpy()):
         raise DataError(f"{file} is damaged, or not QMNIST's: its labels are not MNIST's. Fetch it again.")
     groups = np.where(rows[:, 1] == 4, "students", "employees")
     return pd.DataFrame({"writer": rows[:, 2].astype(int), "group": groups})
@@ -251,8 +251,8 @@ def _digits(images: np.ndarray, labels: np.ndarray | None, source: str, split: s
         raise DataError(f"{file}: label {row} is {labels[row]}; labels must lie in 0…9.")
     if len(images) == 0:
         raise DataError(f"{file} holds no digits.")
-    labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
-    return Digits(torch.from_numpy(images.copy())[:, None], labels, source, split)
+    truth = None if labels is None else torch.from_numpy(labels.astype(np.int64))
+    return Digits(torch.from_numpy(images.copy())[:, None], truth, source, split)
 
 
 def _downloaded(split: str) -> Digits:
@@ -265,10 +265,9 @@ def _downloaded(split: str) -> Digits:
     folder = home() / "data"
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".download.lock"):
-        if (digits := _find_in(folder, split)) is None:
+        if _find_in(folder, split) is None:
             _download(folder)
-            digits = _find_in(folder, split)
-    return digits
+    return _from_folder(folder, split)
 
 
 def _download(folder: Path) -> None:

@@ -136,8 +136,8 @@ def confusion(predictions: Predictions) -> Figure:
                 column, row, f"{count:,}", ha="center", va="center", fontsize=11, color="white" if dark else "black"
             )
     axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="read as", ylabel="label")
-    axes.xaxis.label.set_size(12)
-    axes.yaxis.label.set_size(12)
+    axes.xaxis.label.set_fontsize(12)
+    axes.yaxis.label.set_fontsize(12)
     axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#dddddd", lw=0.6)

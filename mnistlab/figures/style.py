@@ -6,7 +6,7 @@ a scale as long on one side as on the other.
 
 import base64
 import io
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -81,9 +81,9 @@ def _display(png: bytes, alt: str) -> None:
     display(content, raw=True, metadata={"image/png": {"alt": alt}})
 
 
-def heading(axes: Axes, text: str | int, **style: object) -> None:
+def heading(axes: Axes, text: str | int, **style: Any) -> None:
     """A title as it is: the $ in a file's name begins no formula."""
-    axes.set_title(text, parse_math=False, **style)
+    axes.set_title(str(text), parse_math=False, **style)
 
 
 def bare(axes: Axes) -> Axes:
@@ -118,18 +118,17 @@ def log_axis(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def draw_mosaic(axes: Axes, tiles: Tensor, columns: int, *, limit: float) -> int:
+def draw_mosaic(axes: Axes, tiles: Tensor | np.ndarray, columns: int, *, limit: float) -> int:
     """(K, h, w) signed tables as one picture, in reading order, grey lines between; returns the tiles' pitch."""
-    tiles = np.asarray(tiles, dtype=float)
-    scale = max(1, 28 // tiles.shape[-1])
-    tiles = np.pad(tiles.repeat(scale, 1).repeat(scale, 2), [(0, 0), (1, 0), (1, 0)], constant_values=np.nan)
-    rows = -(-len(tiles) // columns)
-    high, wide = tiles.shape[1:]
-    table = np.full((rows * columns, high, wide), np.nan)
-    table[: len(tiles)] = tiles
-    table = table.reshape(rows, columns, high, wide).swapaxes(1, 2).reshape(rows * high, columns * wide)
-    table = np.pad(table, [(0, 1), (0, 1)], constant_values=np.nan)
-    draw(bare(axes), table, signed=True, limit=limit)
+    signed = np.asarray(tiles, dtype=float)
+    scale = max(1, 28 // signed.shape[-1])
+    signed = np.pad(signed.repeat(scale, 1).repeat(scale, 2), [(0, 0), (1, 0), (1, 0)], constant_values=np.nan)
+    rows = -(-len(signed) // columns)
+    high, wide = map(int, signed.shape[1:])
+    grid = np.full((rows * columns, high, wide), np.nan)
+    grid[: len(signed)] = signed
+    page = grid.reshape(rows, columns, high, wide).swapaxes(1, 2).reshape(rows * high, columns * wide)
+    draw(bare(axes), np.pad(page, [(0, 1), (0, 1)], constant_values=np.nan), signed=True, limit=limit)
     axes.images[0].set(interpolation="nearest", cmap=SIGNED.resampled(65))  # fewer shades make a smaller file
     axes.set_facecolor("#cccccc")
     return wide

@@ -6,13 +6,13 @@ a ReLU by 1 or 0. The ledger of a cell lists that sum; what it lists has ledgers
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
-from numbers import Integral
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import torch
 from torch import Tensor, nn
@@ -125,29 +125,29 @@ class Trace:
     @property
     def margin(self) -> float:
         """First minus second probability."""
-        first, second = self.probabilities[self.ranking[:2]].tolist()
-        return first - second
+        first, second = self.probabilities[self.ranking[:2]]
+        return float(first - second)
 
     def before(self, name: str) -> str:
         """The layer in front of `name`; "pixels" for the first."""
         names = [PIXELS, *self.steps]
         return names[names.index(self[name].name) - 1]
 
-    def ledger(self, name: str, cell: int | tuple[int, ...]) -> Ledger:
+    def ledger(self, name: str, cell: SupportsIndex | Sequence[SupportsIndex]) -> Ledger:
         """The exact sum behind `cell` of the output of layer `name`: (channel, row, column), or a number for a vector.
 
         ValueError for a cell that is not there, and for a kind of layer whose sum is not known here.
         """
         step = self[name]
-        cell = (cell,) if isinstance(cell, Integral) else tuple(int(index) for index in cell)
+        place = tuple(index(n) for n in (cell if isinstance(cell, Iterable) else [cell]))
         shape = tuple(step.output.shape)
-        if len(cell) != len(shape) or not all(0 <= index < size for index, size in zip(cell, shape, strict=True)):
-            raise ValueError(f"{name} has no cell {cell}; its output is {'×'.join(map(str, shape))}.")
-        cells, weights, bias = _terms(step, cell)
+        if len(place) != len(shape) or not all(0 <= n < size for n, size in zip(place, shape, strict=True)):
+            raise ValueError(f"{name} has no cell {place}; its output is {'×'.join(map(str, shape))}.")
+        cells, weights, bias = _terms(step, place)
         values = step.input[tuple(cells.T)].double()
-        ledger = Ledger(name, step.kind, cell, cells, values, weights.double(), bias, float(step.output[cell]))
+        ledger = Ledger(name, step.kind, place, cells, values, weights.double(), bias, float(step.output[place]))
         if abs(ledger.total - ledger.output) > 1e-4 * (float(ledger.products.abs().sum()) + abs(bias) + 1e-6):
-            raise ValueError(f"{name} did not put out its own sum at {cell}; was it silenced while it was traced?")
+            raise ValueError(f"{name} did not put out its own sum at {place}; was it silenced while it was traced?")
         return ledger
 
     def way(self, logit: int | None = None) -> list[Ledger]:
@@ -172,10 +172,12 @@ class Trace:
                         yield [*way, ledger]
 
         goal = (self.prediction if logit is None else logit,)
-        first = inside = None
+        window = cast(Tensor, self[names[1]].layer.weight)[0].numel()
+        first: list[Ledger] = []
+        inside: list[Ledger] = []
         for way in islice(back(names[-1], goal), 300):
             first = first or way
-            if len(way[0].cells) == self[names[1]].layer.weight[0].numel():
+            if len(way[0].cells) == window:
                 inside = inside or way
                 if self._telling(way[0]):
                     return way
@@ -199,13 +201,14 @@ class Trace:
             for layer in layers:
                 value = layer(value)
             value = value[0, logit]
-        constants, sizes = [pixels], []
-        for layer in layers:
-            if getattr(layer, "bias", None) is not None:
-                constants.append(layer.bias)
-                sizes.append(_shift(layer) if getattr(layer, "running_mean", None) is not None else layer.bias)
-        gradients = torch.autograd.grad(value, constants)
-        rest = sum((gradient * size).sum().item() for gradient, size in zip(gradients[1:], sizes, strict=True))
+        biased = [layer for layer in layers if isinstance(getattr(layer, "bias", None), Tensor)]
+        biases = [cast(Tensor, layer.bias) for layer in biased]
+        sizes = [
+            bias if getattr(layer, "running_mean", None) is None else _shift(layer)
+            for layer, bias in zip(biased, biases, strict=True)
+        ]
+        gradients = torch.autograd.grad(value, [pixels, *biases])
+        rest = math.fsum((gradient * size).sum().item() for gradient, size in zip(gradients[1:], sizes, strict=True))
         shares = (gradients[0] * pixels)[0, 0].detach()
         if not math.isclose(float(shares.sum()) + rest, value.item(), rel_tol=1e-6, abs_tol=1e-6):
             kinds = ", ".join(dict.fromkeys(step.kind for step in self.steps.values()))
@@ -298,6 +301,7 @@ def _bias(layer: nn.Conv2d | nn.Linear, channel: int) -> float:
     return 0.0 if layer.bias is None else layer.bias[channel].item()
 
 
-def _shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+def _shift(norm: Any) -> Tensor:
     """What a batch norm in eval mode adds after its scale."""
-    return norm.bias - norm.running_mean * norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift: Tensor = norm.bias - norm.running_mean * norm.weight / (norm.running_var + norm.eps).sqrt()
+    return shift

@@ -1,11 +1,12 @@
 """Watching a network at work, or changing it for a moment: hooks that are gone when the `with` ends."""
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
+from operator import index
+from typing import SupportsIndex
 
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ class Step:
 
 def layer_named(model: nn.Module, name: str) -> nn.Module:
     """The layer of `model` with that name; ValueError, with the names that there are, for another."""
-    layers = {name: layer for name, layer in model.named_modules() if not any(layer.children())}
+    layers: dict[str, nn.Module] = {n: layer for n, layer in model.named_modules() if not any(layer.children())}
     if name not in layers:
         raise ValueError(f"{type(model).__name__} has no layer {name!r}; its layers are {', '.join(layers)}.")
     return layers[name]
@@ -79,13 +80,13 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def silenced(model: nn.Module, name: str, channels: int | Collection[int]) -> Iterator[nn.Module]:
+def silenced(model: nn.Module, name: str, channels: SupportsIndex | Iterable[SupportsIndex]) -> Iterator[nn.Module]:
     """`model` with these channels of the layer `name` put out as zeros, until the `with` ends."""
-    channels = [channels] if isinstance(channels, Integral) else list(channels)
+    silent = [index(n) for n in (channels if isinstance(channels, Iterable) else [channels])]
 
     def silence(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         output = output.clone()
-        output[:, channels] = 0
+        output[:, silent] = 0
         return output
 
     hook = layer_named(model, name).register_forward_hook(silence)

@@ -23,11 +23,11 @@ def folded(model: nn.Sequential) -> nn.Sequential:
     last = ""
     for name, layer in model.named_children():
         layer = deepcopy(layer).eval()
-        measured = getattr(layer, "running_mean", None) is not None
-        if measured and isinstance(layer, nn.BatchNorm2d) and isinstance(layers.get(last), nn.Conv2d):
-            layers[last] = fuse_conv_bn_eval(layers[last], layer)
-        elif measured and isinstance(layer, nn.BatchNorm1d) and isinstance(layers.get(last), nn.Linear):
-            layers[last] = fuse_linear_bn_eval(layers[last], layer)
+        before, measured = layers.get(last), getattr(layer, "running_mean", None) is not None
+        if measured and isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+            layers[last] = fuse_conv_bn_eval(before, layer)
+        elif measured and isinstance(layer, nn.BatchNorm1d) and isinstance(before, nn.Linear):
+            layers[last] = fuse_linear_bn_eval(before, layer)
         elif not isinstance(layer, nn.Dropout):
             layers[name], last = layer, name
     return nn.Sequential(OrderedDict(layers)).eval()

@@ -4,6 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +36,16 @@ class Network(nn.Sequential):
 
     takes_crops = True  # it reads 24×24 pixels, too, because three poolings leave 3×3 cells of them as of 28×28
 
-    def __init__(self, seed: int, layers: Callable[[], OrderedDict[str, nn.Module]], **arguments) -> None:
+    def __init__(self, seed: int, layers: Callable[[], OrderedDict[str, nn.Module]], **arguments: Any) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             super().__init__(layers())
         self.arguments = arguments
 
+    @overload
+    def __getitem__(self, index: slice) -> nn.Sequential: ...
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
     def __getitem__(self, index: slice | int) -> nn.Module:
         """One layer, or, for a slice, a plain nn.Sequential of the same layers under the same names."""
         if isinstance(index, slice):

@@ -47,7 +47,7 @@ class Agreement(NamedTuple):
     answers: how many are read as another digit.  logits: the largest difference of a logit, in either direction.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # as in Evaluation
     answers: int
     logits: float
 
@@ -86,6 +86,7 @@ def to_onnx(run: Run, path: str | Path) -> Path:
         program = torch.onnx.export(
             _Reader(run), (EXAMPLE,), dynamo=True, dynamic_shapes=DYNAMIC, output_names=OUTPUTS, verbose=False
         )
+    assert program is not None  # with dynamo=True there is one
     return _written(path, _labelled(program.model_proto, run).SerializeToString())
 
 
@@ -206,7 +207,8 @@ def _program(path: Path) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
     @torch.inference_mode()
     def read(images: Tensor) -> tuple[Tensor, Tensor]:
-        return module(images)
+        logits, probabilities = module(images)
+        return logits, probabilities
 
     return read
 
