@@ -4,7 +4,7 @@ READY := .venv/.ready
 EXTRAS := notebooks,export,app,test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data lab test lint notebooks films html bench trust oldest newest clean
+.PHONY: help setup data lab test check lint notebooks films html bench trust oldest newest clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,9 +29,13 @@ test: setup  ## run every test and every notebook
 	$(BIN)/python -m pytest -n 2
 	$(BIN)/python -m pytest -n 2 --nbmake notebooks/
 
-lint: setup  ## check the style of code and notebooks
+check: lint  ## lint, and run the tests that are quick (two minutes)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: setup  ## check the style of code and notebooks, and the types of the library
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 notebooks: setup  ## execute all notebooks in place, with clean outputs, and refresh visualizations/
 	$(BIN)/python -m tools.build_notebooks
