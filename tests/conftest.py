@@ -1,5 +1,6 @@
 """Digits for the tests: real MNIST where it is on disk, else scikit-learn's; never a download."""
 
+import importlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,8 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jaxtyping import install_import_hook
 
-import mnistlab as ml
+# Before they are imported: the shapes and types in the annotations of these modules are checked while tests run.
+SHAPED = [
+    f"mnistlab.{name}"
+    for name in (
+        "analysis.predictions",
+        "data.augmentation",
+        "data.digits",
+        "data.form",
+        "inspection.attribution",
+        "inspection.trace",
+        "networks.hooks",
+        "networks.inference",
+        "reading.familiarity",
+    )
+]
+with install_import_hook(SHAPED, "tests.shapes.checked"):
+    import pandas as pd
+
+    import mnistlab as ml
+
+    for name in SHAPED:
+        importlib.import_module(name).pd = pd  # annotations name it, and only type checkers import it
 from mnistlab.data.sources import MD5
 
 if TYPE_CHECKING:

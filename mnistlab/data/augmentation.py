@@ -5,6 +5,7 @@ from math import radians
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 KNOTS = 5  # points a side at which an elastic deformation is drawn
@@ -35,7 +36,9 @@ class Augmentation:
                 f"{self} makes no sense: no limit is negative, scale stays below 1, stroke and ink within 1."
             )
 
-    def matrices(self, count: int, size: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    def matrices(
+        self, count: int, size: int, device: torch.device, generator: torch.Generator | None
+    ) -> Float32[Tensor, "{count} 2 3"]:
         """(count, 2, 3): for each image, where in the input each output pixel is read (affine_grid's theta)."""
         draw = torch.rand(6, count, device=device, generator=generator) * 2 - 1
         angle = draw[0] * radians(self.degrees)
@@ -47,7 +50,9 @@ class Augmentation:
         return torch.stack(rows, 1).view(count, 2, 3)
 
 
-def augment(images: Tensor, limits: Augmentation, generator: torch.Generator | None = None) -> Tensor:
+def augment(
+    images: Shaped[Tensor, "n 1 h w"], limits: Augmentation, generator: torch.Generator | None = None
+) -> Float32[Tensor, "n 1 h w"]:
     """(N, 1, H, W) of grey levels → float32 of the same shape, every image varied by its own draw.
 
     Paper (0) comes in at the borders. `generator`, of the images' device, makes the draws repeatable.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64, Shaped, UInt8
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -28,8 +29,8 @@ class Digits:
     from 0 up.  folder: where their files lie, or None for digits that were made.
     """
 
-    images: Tensor
-    labels: Tensor | None
+    images: UInt8[Tensor, "n 1 28 28"]
+    labels: Int64[Tensor, "n"] | None
     source: str
     split_name: str = ""
     classes: tuple[str, ...] = tuple("0123456789")
@@ -69,7 +70,7 @@ class Digits:
         labels = ", without labels" if self.labels is None else ""
         return f"{len(self):,} digits{labels} · {self.source}{split}"
 
-    def known_labels(self, purpose: str) -> Tensor:
+    def known_labels(self, purpose: str) -> Int64[Tensor, "n"]:
         """(N,) int64. DataError where nobody gave them, since without them these digits cannot `purpose`."""
         if self.labels is None:
             raise DataError(f"Digits without labels cannot {purpose}; take a split that has them.")
@@ -136,7 +137,7 @@ class Digits:
             yield self.images[index], labels[index]
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(images: Shaped[Tensor, "n 1 h w"]) -> Float32[Tensor, "n 1 h w"]:
     """(N, 1, 28, 28) uint8 → (N, 1, 28, 28) float32 with mean 0 and std 1 over MNIST's training set.
 
     Floats are taken as grey levels in 0…255 too, as `augment` leaves them.

@@ -5,17 +5,19 @@ Each is computed here in the open, and agrees with captum in the tests.
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mnistlab.data.digits import normalise
 from mnistlab.inspection.trace import as_input
 from mnistlab.networks.hooks import evaluating, layer_named
 
+Heat = Float[Tensor, "28 28"]
 BLANK = float(normalise(torch.zeros(1, 1, 1, 1, dtype=torch.uint8)))  # empty paper, as the network is given it
 INK = float(normalise(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)))
 
 
-def occlusion(model: nn.Module, digit: Tensor, logit: int, window: int = 5, batch_size: int = 256) -> Tensor:
+def occlusion(model: nn.Module, digit: Tensor, logit: int, window: int = 5, batch_size: int = 256) -> Heat:
     """(28, 28): how much the logit falls where a square of `window` pixels of empty paper covers the digit.
 
     The square goes to each of its places inside the picture; a pixel's value is the mean over the squares that
@@ -39,7 +41,7 @@ def occlusion(model: nn.Module, digit: Tensor, logit: int, window: int = 5, batc
     return (torch.einsum("n,nhw->hw", falls, cover) / cover.sum(0)).cpu()
 
 
-def grad_cam(model: nn.Module, digit: Tensor, logit: int, name: str) -> Tensor:
+def grad_cam(model: nn.Module, digit: Tensor, logit: int, name: str) -> Float[Tensor, "h w"]:
     """(H, W) of the layer `name`: its maps, each weighted by the mean of the logit's gradient over it, ReLU of the sum.
 
     digit: (1, 28, 28) uint8.  Source: Selvaraju et al., 2017.
@@ -63,7 +65,7 @@ def grad_cam(model: nn.Module, digit: Tensor, logit: int, name: str) -> Tensor:
     return (weights * maps[0]).sum(1)[0].relu().detach().cpu()
 
 
-def integrated_gradients(model: nn.Module, digit: Tensor, logit: int, steps: int = 64) -> Tensor:
+def integrated_gradients(model: nn.Module, digit: Tensor, logit: int, steps: int = 64) -> Heat:
     """(28, 28): each pixel's share of what the logit gains on the straight way from empty paper to the digit.
 
     Gradients are read in the middle of `steps` equal pieces of the way; all shares together come to
@@ -83,7 +85,7 @@ def integrated_gradients(model: nn.Module, digit: Tensor, logit: int, steps: int
 
 def favourite(
     model: nn.Module, name: str, channel: int, steps: int = 200, rate: float = 0.1, blur: float = 0.6, seed: int = 0
-) -> tuple[Tensor, float]:
+) -> tuple[UInt8[Tensor, "28 28"], float]:
     """A picture found by climbing that drives `channel` of the layer `name` high: (28, 28) uint8, and what it reaches.
 
     It starts from faint noise and takes `steps` steps of Adam up the channel's largest cell (a dense layer's unit),

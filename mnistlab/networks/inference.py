@@ -1,6 +1,7 @@
 """A network's answers to many images: the one place that cuts them into batches."""
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from mnistlab.data.digits import normalise
@@ -8,7 +9,9 @@ from mnistlab.hardware import autocast
 from mnistlab.networks.hooks import evaluating
 
 
-def logits(model: nn.Module, images: Tensor, *, batch_size: int = 1000, precision: str = "float32") -> Tensor:
+def logits(
+    model: nn.Module, images: Shaped[Tensor, "n 1 h w"], *, batch_size: int = 1000, precision: str = "float32"
+) -> Float[Tensor, "n classes"]:
     """(N, 1, 28, 28) uint8 → (N, 10): what `model` says of each image, in eval mode, without gradients.
 
     The result lies where the images lie, in float32, or in float64 where the weights are. The model stays where it is
