@@ -4,7 +4,6 @@ import ast
 import itertools
 import json
 import re
-import statistics
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -61,26 +60,12 @@ def test_figures_are_returned_not_shown():
         assert not re.search(r"\.show\(\)|^\s*print\(", path.read_text(), re.M) or path.name == "__main__.py", path
 
 
-def test_readme_table_and_pictures():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
-        title = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"][0]
-        question = title.split("·")[1].strip()
-        assert f"[{question}](notebooks/{notebook.name})" in text
-    targets = re.findall(r"\]\(([^)#]+)\)", text)
-    assert all(t.startswith("https://") or (ROOT / t).exists() for t in targets)
-    pictures = re.findall(r"!\[[^]]{40,}\]\(([^)]+)\)", text)
-    assert pictures[0] == "animations/forward_confident.gif" and len(pictures) == 5
-    for command in re.findall(r"make (\w+)", text):
-        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M) or command == "PYTHON", command
-
-
 def result(name: str) -> dict:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
 
 
-def test_numbers_in_the_readme_are_the_measured_ones():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_numbers_on_the_page_of_results_are_the_measured_ones():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     accuracy, loops, shipped = map(result, ("accuracy", "loops", "shipped"))
     quotes = []
     for reached in accuracy["to"].values():
@@ -96,26 +81,6 @@ def test_numbers_in_the_readme_are_the_measured_ones():
         card = json.loads((ROOT / "models" / f"{network}.json").read_text())
         quotes += [f"{card['metrics']['test']['errors']} of 10,000"]
     assert [quote for quote in quotes if quote not in text] == []
-
-
-def test_numbers_about_the_benchmarks_are_the_measured_ones():
-    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    quotes = [f"| {what} | {ms:.1f} |" for what, ms in result("profile")["milliseconds_a_step"].items()]
-    for name, aim in {"99.0%": "0.035", "99.5%": "0.12"}.items():
-        reached = result("accuracy")["to"][name]
-        quotes += [
-            f"| {name} in {aim}",
-            f"{reached['accuracy']['mean']:.2%} in {reached['share_of_a_usual_epoch']:.3f} |",
-        ]
-    times = {name: ratio["median"] for name, ratio in result("loops")["times_as_fast_as_the_usual_loop"].items()}
-    quotes += [f"| {times['mnistlab, reference network at 28×28, with dropout']:.1f} times |"]
-    quotes += [f"| {times['mnistlab, TrainConfig.quick()']:.1f} times; {times['mnistlab, 24×24 crops']:.1f} times on"]
-    single, longer = result("shipped")["single"], result("shipped_longer")["single"]
-    quotes += [f"| {single['mean']:.2%} |", f"{longer['mean']:.2%} ± {longer['std']:.2%}"]
-    quotes += [f"| {result('shipped')['teams_of_5_of_6']['mean']:.2%} |"]
-    assert len(result("shipped")["test_digits_that_all_get_wrong"]) == 11
-    assert [quote for quote in quotes if quote not in text] == []
-    assert all((ROOT / "benchmarks" / target).exists() for target in re.findall(r"\]\(([^)]+)\)", text))
 
 
 def test_accuracy_was_measured_with_seeds_and_settings_as_they_are():
@@ -157,16 +122,10 @@ def test_settings_are_those_that_were_compared():
     assert card["config"] == result("recipe_best")["configs"]["as it is"]
 
 
-def test_readme_quotes_what_the_explorer_costs():
-    found, text = result("explorer"), (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"{found['page_bytes'] / 1e6:.1f} MB" in text and f"in {found['milliseconds']['forward']:.0f} ms" in text
-    assert f"within {found['largest_logit_difference']:.3f}" in text
-
-
-def test_readme_quotes_the_pictures_table():
+def test_the_page_of_results_quotes_the_pictures_table():
     from tools import pictures
 
-    found, text = result("handwriting"), (ROOT / "README.md").read_text(encoding="utf-8")
+    found, text = result("handwriting"), (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     for method in ("resized", "boxed", "to_mnist", "the ink itself"):
         groups = [[found["right"][kind]["MNIST"][method] for kind in kinds] for kinds in pictures.KINDS.values()]
         assert " | ".join(f"{sum(shares) / len(shares):.1%}" for shares in groups) in text, method
@@ -176,39 +135,3 @@ def test_readme_quotes_the_pictures_table():
         assert f"{ways[way]['grey_levels']:.2f}" in text
     reader = json.loads((ROOT / "models" / "reader.json").read_text())["metrics"]["test"]
     assert f"{reader['accuracy']:.2%} ({reader['errors']} of 10,000 wrong) | seed 0, on MNIST and 4,000" in text
-
-
-def test_readme_quotes_the_forms_and_the_relatives():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [line for line in [*forms_table(), *relatives_table()] if line not in text] == []
-
-
-def forms_table() -> list[str]:
-    lines = []
-    for name, form in result("forms")["forms"].items():
-        times = form.get("milliseconds_a_digit")
-        cells = [f"{form['bytes'] / 1e6:.2f} MB"]
-        if times:
-            speeds = [f"{form['digits_a_second'][batch]:,}" for batch in ("64", "1000")]
-            cells += [f"{form['errors']}", f"{times['p50']:.2f}", f"{times['p99']:.2f}", *speeds]
-        else:
-            cells += ["–", f"{form['milliseconds_in_a_browser']:.2f}, in a browser", "–", "–", "–"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
-
-
-def relatives_table() -> list[str]:
-    """The accuracies, counted anew from the runs."""
-    found = result("relatives")
-    lines = []
-    for name, ratio in found["speed"].items():
-        errors = [row["errors"] for row in found["networks"]["runs"] if row["name"] == name]
-        assert len(errors) >= 5
-        layers = ml.layer_table(getattr(ml, name)())
-        right = [100 - count / 100 for count in errors]
-        lines.append(
-            f"| {name} | {layers['parameters'].sum():,} | {layers['multiply_adds'].sum() / 1e6:.1f} million "
-            f"| {ratio['ratio_to_the_reference']:.2f} | {statistics.mean(right):.2f}% ± {statistics.stdev(right):.2f}% "
-            f"| {statistics.mean(errors):.1f} |"
-        )
-    return lines

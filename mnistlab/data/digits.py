@@ -101,6 +101,11 @@ class Digits:
 
         groups: (N,) to whom each digit belongs, such as its writer. `fraction` of the groups is then set aside,
         each with all its digits, so that none is in both parts; the classes keep their shares about.
+
+        >>> images, labels = torch.zeros(100, 1, 28, 28, dtype=torch.uint8), torch.arange(100) % 10
+        >>> train, val = Digits(images=images, labels=labels, source="blank paper").split(0.2, seed=0)
+        >>> len(train), len(val), val.labels.bincount().tolist()
+        (80, 20, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
         """
         if not 0 < fraction < 1:
             raise DataError(f"The part to set aside must lie between 0 and 1, not {fraction}.")

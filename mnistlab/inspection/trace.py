@@ -33,6 +33,16 @@ class Ledger:
 
     cells: (K, d) where in the layer's input each term is read.  values, weights: (K,) float64.
     bias: the constant; of a batch norm, its shift.  output: PyTorch's own value of the cell.
+
+    >>> terms = {"values": torch.tensor([2, 1, 3]).double(), "weights": torch.tensor([0.5, -1, 0]).double()}
+    >>> cells = {"cell": (7,), "cells": torch.arange(3)[:, None]}
+    >>> Ledger(name="dense", kind="Linear", **cells, **terms, bias=0.25, output=0.25).table(count=2)
+               dense [7]
+    channel 0       1.00
+    channel 1      -1.00
+    1 others        0.00
+    bias            0.25
+    total           0.25
     """
 
     name: str

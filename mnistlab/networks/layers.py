@@ -34,7 +34,11 @@ def folded(model: nn.Sequential) -> nn.Sequential:
 
 
 def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
-    """Cells along one side after a convolution or a pooling: ⌊(size + 2·padding − kernel_size) / stride⌋ + 1."""
+    """Cells along one side after a convolution or a pooling: ⌊(size + 2·padding − kernel_size) / stride⌋ + 1.
+
+    >>> output_size(28, kernel_size=3, padding=1), output_size(7, kernel_size=2, stride=2)
+    (28, 3)
+    """
     if size + 2 * padding < kernel_size:
         raise ValueError(
             f"A window of {kernel_size} does not fit on {size} pixels with padding {padding}: "
@@ -50,6 +54,12 @@ def receptive_field(model: nn.Sequential) -> pd.DataFrame:
     sees (negative where padding comes first). So cell i sees pixels start + i·step … start + i·step + size − 1.
     A window of k widens the view by k − 1 steps; a stride lengthens the step. Behind a Flatten every cell sees
     all, and the table ends. Windows are square; ValueError for a layer whose view is not known here.
+
+    >>> receptive_field(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)))
+       size  step  start
+    0     3     1     -1
+    1     4     2     -1
+    2     8     2     -1
     """
     size, step, start, rows = 1, 1, 0, {}
     for name, layer in model.named_children():
@@ -71,6 +81,12 @@ def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 
 
     Columns: name, kind, output_shape (without N), parameters, multiply_adds (of one image; convolutions and
     dense layers only: the rest is small beside them, and a norm folds into the convolution before it).
+
+    >>> layer_table(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(2704, 10)))
+      name     kind output_shape  parameters  multiply_adds
+    0    0   Conv2d  (4, 26, 26)          40          24336
+    1    1  Flatten      (2704,)           0              0
+    2    2   Linear        (10,)       27050          27040
     """
     with evaluating(model), torch.no_grad(), recording(model) as steps:
         model(torch.zeros(input_shape, device=next(model.parameters()).device))

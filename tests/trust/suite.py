@@ -2,9 +2,9 @@
 
     python -m tests.trust.suite [pictures] [data] [checkpoints] [crashes] [disks] [app] [pages] [numbers]
 
-Each part writes what was tried, how often, and what happened to tests/trust/results.json and into the README's table, and
-ends the call with an error where something happened that must not. All together they take less than twenty minutes on
-two cores.
+Each part writes what was tried, how often, and what happened to tests/trust/results.json and into the table in
+docs/trust.md. The call ends with an error if something happened that must not. All parts together take less than twenty
+minutes on two cores.
 """
 
 import json
@@ -38,7 +38,8 @@ from mnistlab.paths import written_whole
 from tests.trust import accidents, hostile, injected, visitors
 
 FILE = Path(__file__).parent / "results.json"
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "trust.md"
 SLOW = 2.0  # seconds, after which an answer counts as a hang
 MOST = 1000  # MB that a process may hold, of which PyTorch alone takes 800
 APART = 1e-3  # by which logits, of some ten, may differ between devices
@@ -243,7 +244,7 @@ def disks() -> dict[str, Row]:
 
 # The app
 
-SAMPLES = README.parent / "data" / "samples"
+SAMPLES = ROOT / "data" / "samples"
 PEOPLE, MINUTE = 100, 60.0
 MORE = 0.05  # by which a server may grow in the second half of that minute
 
@@ -251,7 +252,7 @@ MORE = 0.05  # by which a server may grow in the second half of that minute
 def attack(address: str) -> Row:
     """What nobody may read, and what is no picture: refused each time, and in our words."""
     inside = Path(visitors.upload(address, SAMPLES.joinpath("canvas_28_2_1.bmp")))
-    secret = README
+    secret = ROOT / "README.md"
     around = inside.parent / ".." / ".." / os.path.relpath(secret, inside.parents[2])
     paths = [
         secret,
@@ -397,7 +398,7 @@ def numbers() -> dict[str, Row]:
 
 
 def table(rows: dict[str, Row]) -> str:
-    """As the README has it."""
+    """As docs/trust.md shows it."""
     lines = ["| What | How often | What happened |", "|---|---:|---|"]
     return "\n".join([*lines, *(f"| {what} | {row['tried']:,} | {_happened(row)} |" for what, row in rows.items())])
 
@@ -434,10 +435,10 @@ PARTS: dict[str, Callable[[], dict[str, Row]]] = {
 
 
 def quote(rows: dict[str, Row]) -> None:
-    """Put the table into the README, in place of the last."""
-    text = README.read_text(encoding="utf-8")
+    """Put the table into docs/trust.md, in place of the last one."""
+    text = PAGE.read_text(encoding="utf-8")
     last = re.search(r"\| What \| How often \|.*?(?=\n\n)", text, re.DOTALL)[0]
-    with written_whole(README) as part:
+    with written_whole(PAGE) as part:
         part.write_text(text.replace(last, table(rows)), encoding="utf-8")
 
 

@@ -48,11 +48,21 @@ def test_nothing_gives_way(part, count):
         assert row["refused"] > count / 4, "most of what was spoiled should be refused"
 
 
-def test_the_readme_quotes_the_last_run_of_all_parts():
+def test_the_page_quotes_the_last_run_of_all_parts():
     rows = json.loads(trust.FILE.read_text())["rows"]
     assert sum(row["faults"] == [] for row in rows.values()) == len(rows) >= 20
     assert sum(row["tried"] for what, row in rows.items() if what.startswith("killed")) >= 200
-    assert trust.table(rows) in trust.README.read_text(encoding="utf-8")
+    assert trust.table(rows) in trust.PAGE.read_text(encoding="utf-8")
+
+
+def test_a_new_run_replaces_the_table_and_nothing_else(monkeypatch, tmp_path):
+    rows, before = json.loads(trust.FILE.read_text())["rows"], trust.PAGE.read_text(encoding="utf-8")
+    new = {"a new part": {"tried": 3, "refused": 3, "faults": []}}
+    monkeypatch.setattr(trust, "PAGE", tmp_path / "trust.md")
+    trust.PAGE.write_text(before, encoding="utf-8")
+    trust.quote(new)
+    around = before.split(trust.table(rows))
+    assert trust.PAGE.read_text(encoding="utf-8").split(trust.table(new)) == around and len(around) == 2
 
 
 def test_a_download_is_killed_and_goes_on():
