@@ -264,7 +264,7 @@ def test_only_the_main_branch_is_deployed_and_only_that_job_may_write():
     assert upload["uses"].startswith("actions/upload-pages-artifact@") and upload["with"] == {"path": "site"}
 
 
-WITH_EXAMPLES = {"output_size", "receptive_field", "layer_table", "Digits.split", "Ledger"}
+WITH_EXAMPLES = {"output_size", "receptive_field", "layer_table", "Digits.split", "Ledger", "wilson"}
 
 
 def test_examples_in_docstrings_give_what_they_say():

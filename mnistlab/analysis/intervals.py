@@ -4,7 +4,12 @@ from typing import Any, NamedTuple
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's 95% interval for a share of `right` out of `count`."""
+    """Wilson's 95% interval for a share of `right` out of `count`.
+
+    >>> low, high = wilson(9_972, 10_000)
+    >>> f"{low:.2%} to {high:.2%}"
+    '99.60% to 99.81%'
+    """
     from scipy.stats import binomtest
 
     low, high = binomtest(right, count).proportion_ci(method="wilson")
