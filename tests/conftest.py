@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
+
+from tests import shapes
 
 # Before they are imported: the shapes and types in the annotations of these modules are checked while tests run.
 SHAPED = [
@@ -25,7 +27,7 @@ SHAPED = [
         "reading.familiarity",
     )
 ]
-with install_import_hook(SHAPED, "tests.shapes.checked"):
+with jaxtyping.install_import_hook(SHAPED, f"{shapes.__name__}.checked"):
     import pandas as pd
 
     import mnistlab as ml
@@ -59,6 +61,12 @@ def test_digits() -> ml.Digits:
 @pytest.fixture(scope="session")
 def offline() -> ml.Digits:
     return ml.load_digits("train", "offline")
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the check of annotations, so that what a reader meets can be seen: our own sentence."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

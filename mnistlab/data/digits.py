@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Digits:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int | slice | Tensor) -> "Digits":
+    def __getitem__(self, index: SupportsIndex | slice | Tensor) -> "Digits":
         """A smaller Digits: of one digit, a slice, an index tensor or a boolean mask."""
         if not isinstance(index, slice) and not (isinstance(index, Tensor) and index.ndim):
             index = operator.index(index)

@@ -437,6 +437,7 @@ def test_parts_of_digits(train):
         (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.zeros(2), "int64"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_digits_refuse(images, labels, words):
     with pytest.raises(DataError, match=words):
         ml.Digits(images, labels, "test")
