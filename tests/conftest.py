@@ -31,11 +31,10 @@ with jaxtyping.install_import_hook(SHAPED, f"{shapes.__name__}.checked"):
     import pandas as pd
 
     import mnistlab as ml
+    from mnistlab.data.sources import MD5
 
     for name in SHAPED:
         importlib.import_module(name).pd = pd  # annotations name it, and only type checkers import it
-from mnistlab.data.sources import MD5
-
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
