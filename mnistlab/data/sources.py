@@ -9,17 +9,17 @@ import socket
 import warnings
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.datasets import load_digits as sklearn_digits
-from torchvision.datasets import MNIST
 
 from mnistlab.data.digits import DataError, Digits
 from mnistlab.data.form import centre_in_box
 from mnistlab.paths import home
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREFIX = {"train": "train", "test": "t10k"}
 # MD5 of MNIST's four files as they are after decompression.
@@ -68,7 +68,7 @@ def load_digits(split: str = "train", source: str | Path = "auto") -> Digits:
         raise DataError(f"No permission to read {error.filename}. Allow it, or choose another folder.") from error
 
 
-def writers(digits: Digits) -> pd.DataFrame | None:
+def writers(digits: Digits) -> "pd.DataFrame | None":
     """Who wrote each digit, one row a digit: the number of its `writer`, and the `group`, "students" or "employees".
 
     It is known for the whole of MNIST's training set and of its test set, from QMNIST's label files
@@ -76,6 +76,8 @@ def writers(digits: Digits) -> pd.DataFrame | None:
     puts them, or in a folder qmnist one level higher. None where there are none, and for all other digits.
     Raises DataError for a file that is damaged or belongs to other digits.  Source: Yadav & Bottou, 2019.
     """
+    import pandas as pd
+
     split = WHOLE.get(digits.md5)
     if split is None:
         return None
@@ -202,6 +204,8 @@ def _first_bytes(file: Path, count: int) -> bytes:
 
 def _read_kaggle(file: Path, split: str) -> Digits:
     """Kaggle's Digit Recognizer: label,pixel0…pixel783 (train.csv) or pixel0…pixel783 (test.csv)."""
+    import pandas as pd
+
     try:
         table = pd.read_csv(file)
     except pd.errors.EmptyDataError as error:
@@ -234,7 +238,9 @@ def _read_kaggle(file: Path, split: str) -> Digits:
     return _digits(images, labels, "Kaggle Digit Recognizer", split, file)
 
 
-def _numbers(column: pd.Series) -> pd.Series:
+def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    import pandas as pd
+
     if pd.api.types.is_any_real_numeric_dtype(column):
         return column
     return pd.to_numeric(column.astype(str), errors="coerce")  # as text: pandas fails on integers beyond floats
@@ -261,6 +267,8 @@ def _downloaded(split: str) -> Digits:
     that a download cut half-way is never read. The next call keeps what is whole and fetches the rest.
     A lock lets several notebooks start at once: one fetches, the others wait.
     """
+    import filelock
+
     folder = home() / "data"
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".download.lock"):
@@ -271,6 +279,8 @@ def _downloaded(split: str) -> Digits:
 
 
 def _download(folder: Path) -> None:
+    from torchvision.datasets import MNIST
+
     partial, raw = folder / ".download", folder / "MNIST" / "raw"
     fetched = {name: partial / "MNIST" / "raw" / name for name in MD5}
     _drop_damaged(fetched)  # torchvision would take a half-unpacked file of an earlier try for a whole one
@@ -300,6 +310,8 @@ def _drop_damaged(files: dict[str, Path]) -> list[str]:
 
 def _offline(split: str) -> Digits:
     """scikit-learn's 8×8 digits (UCI's, written by 13 people, grey levels 0…16), brought to MNIST's form."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
     bundle = sklearn_digits()
     first, last = {"train": (0, 1437), "test": (1437, 1797)}[split]
     images = torch.stack([centre_in_box(torch.from_numpy(image * 255 / 16)) for image in bundle.images[first:last]])
