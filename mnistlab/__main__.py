@@ -255,7 +255,10 @@ def evaluate(
 
     run, digits = _load(checkpoint), ml.load_digits(split)
     if digits.labels is None:
-        raise ValueError(f"{digits}: no errors can be counted. Take --split train, or other digits by MNISTLAB_DATA.")
+        raise ValueError(
+            f"The {split} digits of {digits.source} have no labels, so errors cannot be counted. Take --split train, "
+            f"or set MNISTLAB_DATA to digits that have labels."
+        )
     keep_freed_memory()
     predictions = run.predict(digits)
     typer.echo(f"{_said(report.score(predictions))} on {digits}")
@@ -346,7 +349,10 @@ def animate(
     digits = ml.load_digits("test")
     if index is None:
         if digits.labels is None:
-            raise ValueError(f"{digits}: none can be found by its label. Name one by its number, with --index.")
+            raise ValueError(
+                f"The test digits of {digits.source} have no labels, so no {digit} can be found among them. "
+                f"Choose a digit by its number, with --index."
+            )
         index = int((digits.labels == digit).nonzero()[0])
     elif not 0 <= index < len(digits):
         raise ValueError(f"There is no test digit {index}; there are 0 to {len(digits) - 1}.")

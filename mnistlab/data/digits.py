@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 
 MEAN, STD = 0.1306604763, 0.3081078039  # of the 60,000 training images, pixels in 0…1
@@ -90,8 +91,6 @@ class Digits:
         groups: (N,) to whom each digit belongs, such as its writer. `fraction` of the groups is then set aside,
         each with all its digits, so that none is in both parts; the classes keep their shares about.
         """
-        from sklearn.model_selection import GroupShuffleSplit, train_test_split
-
         if self.labels is None:
             raise DataError("These digits have no labels, so they cannot be split by class.")
         if not 0 < fraction < 1:
