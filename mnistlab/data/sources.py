@@ -76,8 +76,6 @@ def writers(digits: Digits) -> "pd.DataFrame | None":
     puts them, or in a folder qmnist one level higher. None where there are none, and for all other digits.
     Raises DataError for a file that is damaged or belongs to other digits.  Source: Yadav & Bottou, 2019.
     """
-    import pandas as pd
-
     split = WHOLE.get(digits.md5)
     if split is None:
         return None
@@ -91,6 +89,8 @@ def writers(digits: Digits) -> "pd.DataFrame | None":
     rows = np.frombuffer(_first_bytes(file, 12 + size)[12:].ljust(size, b"\xff"), ">i4").reshape(-1, 8)
     if not np.array_equal(rows[:, 0], digits.labels.cpu().numpy()):
         raise DataError(f"{file} is damaged, or not QMNIST's: its labels are not MNIST's. Fetch it again.")
+    import pandas as pd
+
     groups = np.where(rows[:, 1] == 4, "students", "employees")
     return pd.DataFrame({"writer": rows[:, 2].astype(int), "group": groups})
 
