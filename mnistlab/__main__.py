@@ -65,8 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, RuntimeError) and not isinstance(error, ml.TrainingError):
             raise
-        named = isinstance(error, OSError) and error.filename and error.strerror
-        typer.echo(f"error: {f'{error.filename}: {error.strerror}' if named else error}", err=True)
+        said = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            said = f"{error.filename}: {error.strerror}"
+        typer.echo(f"error: {said}", err=True)
         return 1
     return 0
 
@@ -156,7 +158,7 @@ def train(
     from mnistlab.shipping import report
     from mnistlab.training.workers import from_first, together
 
-    network = next(network for network in models.RELATIVES if network.__name__ == model.name)
+    network = getattr(models, model.name)
     config = ml.TrainConfig(
         epochs=epochs,
         batch_size=batch_size,

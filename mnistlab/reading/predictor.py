@@ -144,6 +144,7 @@ class Predictor:
         from tqdm import tqdm
 
         batches = [files[first : first + BATCH] for first in range(0, len(files), BATCH)]
+        nothing: list[Path] = []
         tables: list[pd.DataFrame] = []
 
         def so_far() -> Predictions:
@@ -154,7 +155,7 @@ class Predictor:
         try:
             with tqdm(total=len(files), unit="picture", disable=None) as bar:
                 coming = pool.map(_prepared, batches[0])
-                for batch, after in zip_longest(batches, batches[1:], fillvalue=[]):
+                for batch, after in zip_longest(batches, batches[1:], fillvalue=nothing):
                     prepared, coming = list(coming), pool.map(_prepared, after)  # read while these are judged
                     tables.append(self._table(batch, prepared))
                     bar.update(len(batch))
@@ -171,7 +172,7 @@ class Predictor:
 
         blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
         counts = [0 if isinstance(one, str) else len(one.digits) for one in prepared]
-        images = [one.digits[one.subject] if n else blank for one, n in zip(prepared, counts, strict=True)]
+        images = [blank if isinstance(one, str) or not len(one.digits) else one.digits[one.subject] for one in prepared]
         logits, strange = self._judged(torch.stack(images))
         table = Predictions.of(logits, temperature=self.temperature).table
         table.insert(0, "file", [str(file) for file in files])

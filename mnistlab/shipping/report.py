@@ -1,9 +1,11 @@
 """Everything worth keeping of a run, as files in one folder."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor
 
 from mnistlab import analysis
 from mnistlab.analysis.predictions import Predictions
@@ -57,7 +59,7 @@ def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, lis
     return result, [checkpoint, checkpoint.with_suffix(".json"), *(folder / name for name in names)]
 
 
-def _samples(digits: Digits, predictions: Predictions) -> dict[str, list[tuple[Any, str, bool]]]:
+def _samples(digits: Digits, predictions: Predictions) -> dict[str, Sequence[tuple[Tensor, str, bool]]]:
     table = predictions.table
     mistakes = table[table["label"] != table["prediction"]].sort_values("confidence", ascending=False)
     lines = {"the first": table.head(SHOWN), "surest mistakes": mistakes.head(SHOWN)}
