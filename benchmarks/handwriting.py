@@ -132,7 +132,7 @@ def plain_loop() -> Callable[[str], list[int]]:
 
 def our_predictor() -> Callable[[str], list[int]]:
     predictor = ml.Predictor.load()
-    return lambda folder: predictor.predict(folder).table["prediction"].tolist()
+    return lambda folder: predictor.predict_all(folder).table["prediction"].tolist()
 
 
 def folder(count: int = 10_000, turns: int = 3) -> dict:

@@ -1,27 +1,34 @@
-"""The command line: `mnistlab …`, or `python -m mnistlab …`."""
+"""The command line: `mnistlab …`, or `python -m mnistlab …`.
 
-import os
-import platform
+PyTorch takes seconds to import, so each command imports what it needs when it runs. Help, the version and the answer to
+a typing mistake come at once.
+"""
+
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
 
-import filelock
-import pandas as pd
-import torch
-import torchvision
-import typer
-from typer import Argument, Option
+try:
+    import os
+    import platform
+    import shlex
+    from collections.abc import Iterator
+    from contextlib import ExitStack, contextmanager
+    from enum import StrEnum
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+    from typing import TYPE_CHECKING, Annotated
 
-import mnistlab as ml
-from mnistlab.analysis.predictions import CLASSES
-from mnistlab.hardware import describe
-from mnistlab.networks import models
-from mnistlab.shipping import export, report
-from mnistlab.training.workers import from_first, together
+    import typer
+    from typer import Argument, Option
+
+    import mnistlab as ml
+    from mnistlab.paths import need_file
+except KeyboardInterrupt:
+    sys.exit(130)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mnistlab.analysis.scores import Evaluation
 
 cli = typer.Typer(
     name="mnistlab",
@@ -30,29 +37,54 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    add_completion=False,
 )
 
-Model = StrEnum("Model", {name.__name__: name.__name__.lower() for name in models.RELATIVES})
+Model = StrEnum(
+    "Model",
+    {"CNN": "cnn", "Improved": "improved", "Compact": "compact", "Simple": "simple", "LeNet": "lenet", "MLP": "mlp"},
+)
 Device = StrEnum("Device", ["auto", "cpu", "cuda", "mps"])
 Precision = StrEnum("Precision", ["auto", "bfloat16", "float32", "float64"])
 Split = StrEnum("Split", ["train", "test"])
 
+STDOUT = ("-", "/dev/stdout")
 WHICH = "A checkpoint, or the folder of a run."
 Checkpoint = Annotated[Path | None, Option(help=WHICH, show_default="models/cnn.safetensors")]
 Reader = Annotated[Path | None, Option(help=WHICH, show_default="models/reader.safetensors")]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; its exit code. What went wrong is said in a sentence on stderr."""
+    """Run one command and return its exit code; what went wrong is said in a sentence on stderr."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        cli(arguments, prog_name="mnistlab")
+        cli(words, prog_name="mnistlab", obj=words)
     except SystemExit as done:
         return int(done.code or 0)
-    except (ImportError, OSError, ValueError, ml.TrainingError) as error:
-        typer.echo(f"error: {error}", err=True)
+    except KeyboardInterrupt:
+        return 130
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, ml.TrainingError):
+            raise
+        said = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            said = f"{error.filename}: {error.strerror}"
+        typer.echo(f"error: {said}", err=True)
         return 1
     return 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mnistlab {ml.__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _always(
+    version: Annotated[
+        bool, Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 @cli.command()
@@ -65,11 +97,17 @@ def data() -> None:
 @cli.command()
 def info() -> None:
     """Check the set-up: versions, device, data, checkpoints."""
+    from importlib.metadata import version
+
+    import torch
+
+    from mnistlab.hardware import describe
+
     found = describe()
     lines = {
         "mnistlab": ml.__version__,
         "python": platform.python_version(),
-        "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
+        "torch": f"{torch.__version__}, torchvision {version('torchvision')}",
         "device": f"{found['device']}, {found['precision']}, {found['threads'] or torch.get_num_threads()} threads",
         "home": ml.home(),
         "data": _where(),
@@ -95,6 +133,7 @@ def _where() -> str:
 
 @cli.command()
 def train(
+    context: typer.Context,
     model: Annotated[Model, Option(help="Which network; notebook 09 compares them.")] = Model.CNN,
     epochs: Annotated[float, Option(help="Times through the training digits; 0.5 stops half-way.")] = 2,
     batch_size: Annotated[int, Option(help="Digits a step, of all processes together.")] = 256,
@@ -102,21 +141,24 @@ def train(
     dropout: Annotated[bool, Option("--dropout", help="Hide random cells while training.")] = False,
     device: Annotated[Device, Option(help="auto takes CUDA, else Apple's MPS, else the CPU.")] = Device.auto,
     precision: Annotated[Precision, Option(help="auto takes bfloat16 where the hardware has it.")] = Precision.auto,
-    out: Annotated[
-        Path | None, Option(help="The folder for all that comes of it.", show_default="models/runs/<model>")
-    ] = None,
+    out: Annotated[Path | None, Option(help="The folder for its files.", show_default="models/runs/<model>")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the unfinished run in --out, if any.")] = False,
     seed: Annotated[int, Option(help="Decides the initial weights and everything drawn at random.")] = 0,
 ) -> None:
-    """Train a network, and keep all that comes of it in a folder.
+    """Train a network, and keep what comes of it in a folder.
 
-    It is judged once on the test digits. It writes checkpoint.safetensors with its card, history.csv, metrics.json,
+    It is judged once on the test digits. Where those have no labels, as in Kaggle's test.csv, 15% of the training
+    digits are held back for that. It writes checkpoint.safetensors with its card, history.csv, metrics.json,
     curves.png, confusion.png and samples.png. A run that was stopped goes on with --resume, and ends as if it had not
     been stopped.
 
     On several cores or GPUs: torchrun --nproc-per-node=2 -m mnistlab train … --resume
     """
-    network = next(network for network in models.RELATIVES if network.__name__ == model.name)
+    from mnistlab.networks import models
+    from mnistlab.shipping import report
+    from mnistlab.training.workers import from_first, together
+
+    network = getattr(models, model.name)
     config = ml.TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
@@ -128,6 +170,7 @@ def train(
         crop=ml.TrainConfig.crop if network.takes_crops else 0.0,
     )
     out = out or ml.home() / "models" / "runs" / model
+    state = out / "unfinished.state"
     with together() as me, ExitStack() as stack:
         if me.rank == 0:
             stack.enter_context(_claimed(out))
@@ -135,25 +178,48 @@ def train(
             if me.rank == 0:
                 typer.echo(f"{out} holds a finished run; name another --out to train anew.")
             return
-        train, val = ml.load_digits("train").split(0.15, seed=0)
-        state = out / "unfinished.state"
         try:
-            run = ml.fit(network(seed), train, val, config, state=state)
+            learn, val, test = _parted()
+            run = ml.fit(network(seed), learn, val, config, state=state)
+            if me.rank == 0:
+                run.metrics["val"] = ml.evaluate(run.model, val).card()
+                result, files = report.write(run, test, out)
+                state.unlink(missing_ok=True)
+                whose = "the test digits" if test.split_name == "test" else f"{len(test):,} digits {test.split_name}"
+                typer.echo(f"{_said(result)} on {whose}")
+                for file in files:
+                    typer.echo(file)
         except KeyboardInterrupt:
-            typer.echo(f"Stopped. The same command with --resume goes on from {state}.", err=True)
+            if me.rank == 0:
+                typer.echo(_stopped(state, context.obj, me.count), err=True)
             raise typer.Exit(130) from None
-        if me.rank == 0:
-            run.metrics["val"] = ml.evaluate(run.model, val).card()
-            files = report.write(run, ml.load_digits("test"), out)
-            state.unlink(missing_ok=True)
-            typer.echo(f"{_said(run.metrics['test'])} on the test digits")
-            for file in files:
-                typer.echo(file)
+
+
+def _parted() -> "tuple[ml.Digits, ml.Digits, ml.Digits]":
+    """Digits to learn from, to watch the learning by, and to judge on at the end."""
+    from dataclasses import replace
+
+    learn, test = ml.load_digits("train"), ml.load_digits("test")
+    if test.labels is None:
+        learn, test = learn.split(0.15, seed=0)
+        test = replace(test, split_name="held back from train.csv")
+    return *learn.split(0.15, seed=0), test
+
+
+def _stopped(state: Path, words: list[str], processes: int) -> str:
+    """What is left of a run that was stopped, and how to go on with it."""
+    if not state.exists():
+        return "Stopped before anything was kept; the same command starts anew."
+    program = "mnistlab" if Path(sys.argv[0]).stem == "mnistlab" else "python -m mnistlab"
+    again = "the same command, with --resume" if processes > 1 else f"{program} {shlex.join(words)}"
+    return f"Stopped. {state} keeps the run; go on with: {again}{'' if '--resume' in again else ' --resume'}"
 
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing, and nobody else's as long as the block lasts."""
+    """The folder, made where it is missing, and closed to other processes as long as the block lasts."""
+    import filelock
+
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,6 +235,8 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 
 def _finished(folder: Path, resume: bool) -> bool:
+    from mnistlab.shipping import report
+
     if (folder / "unfinished.state").exists():
         if not resume:
             raise ValueError(f"{folder} holds an unfinished run; go on with --resume, or name another --out.")
@@ -184,37 +252,90 @@ def evaluate(
     split: Annotated[Split, Option(help="Which digits.")] = Split.test,
 ) -> None:
     """Count a checkpoint's errors, of all digits and of each."""
+    from mnistlab.hardware import keep_freed_memory
+    from mnistlab.shipping import report
+
     run, digits = _load(checkpoint), ml.load_digits(split)
-    typer.echo(f"{_said(ml.evaluate(run.model, digits).card())} on {digits}")
-    table = run.predict(digits).table
-    per_digit = ml.analysis.per_digit(table["label"], table["prediction"]).drop(columns=["low", "high"])
-    typer.echo(per_digit.to_string(float_format="{:.4f}".format))
+    if digits.labels is None:
+        raise ValueError(
+            f"The {split} digits of {digits.source} have no labels, so errors cannot be counted. Take --split train, "
+            f"or set MNISTLAB_DATA to digits that have labels."
+        )
+    keep_freed_memory()
+    predictions = run.predict(digits)
+    typer.echo(f"{_said(report.score(predictions))} on {digits}")
+    per_digit = ml.analysis.per_digit(predictions.table["label"], predictions.table["prediction"])
+    typer.echo(per_digit.drop(columns=["low", "high"]).to_string(float_format="{:.4f}".format))
 
 
 @cli.command()
 def predict(
     pictures: Annotated[list[str], Argument(help="Photographs, scans, drawings: files, folders, patterns.")],
     checkpoint: Reader = None,
-    csv: Annotated[Path | None, Option(help="Also write the table as CSV.")] = None,
-    json: Annotated[Path | None, Option(help="Also write the table as JSON.")] = None,
+    csv: Annotated[Path | None, Option(help="Also write the table as CSV; - is stdout.")] = None,
+    json: Annotated[Path | None, Option(help="Also write the table as JSON; - is stdout.")] = None,
     show_probabilities: Annotated[
         bool, Option("--show-probabilities", help="All ten, and not only the largest.")
     ] = False,
 ) -> None:
-    """Read pictures of digits, one digit each. Exit code 1 if none of them could be read."""
-    predictions = ml.Predictor.load(_file(checkpoint)).predict(pictures)
+    """Read pictures of digits, one digit each.
+
+    Exit code 1 if a file could not be read, or none holds a digit. After Ctrl-C, what was read so far is kept.
+    """
+    aside = [path for path in (csv, json) if path and str(path) in STDOUT]
+    if len(aside) > 1:
+        raise typer.BadParameter("Only one of --csv and --json can go to stdout.")
+    for path in (csv, json):
+        if path and path not in aside:
+            need_file(path)
+
+    from mnistlab.analysis.predictions import CLASSES
+    from mnistlab.hardware import keep_freed_memory
+    from mnistlab.reading.predictor import Stopped
+
+    keep_freed_memory()
+    stopped = None
+    try:
+        predictions = ml.Predictor.load(_file(checkpoint)).predict_all(pictures)
+    except Stopped as error:
+        predictions, stopped = error.so_far, error
     table = predictions.table
-    columns = [c for c in table.columns if show_probabilities or c not in CLASSES]
-    for (_, row), chances in zip(table.iterrows(), predictions.probabilities, strict=True):
-        read = "" if pd.isna(row["prediction"]) else f"{row['prediction']} ({row['confidence']:.1%} sure)  "
-        typer.echo(f"{row['file']}: {read}{row['error'] or row['warning']}".rstrip())
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        if row["error"]:
+            typer.echo(f"error: {row['error']}", err=True)
+            continue
+        read = "" if row["prediction"] is None else f"{row['prediction']} ({row['confidence']:.1%} sure)  "
+        typer.echo(f"{row['file']}: {read}{row['warning']}".rstrip(), err=bool(aside))
         if show_probabilities and read:
-            typer.echo("    " + "  ".join(f"{digit}: {chance:.1%}" for digit, chance in enumerate(chances)))
+            chances = "  ".join(f"{name[1:]}: {row[name]:.1%}" for name in CLASSES)
+            typer.echo(f"    {chances}", err=bool(aside))
+    columns = [name for name in table.columns if show_probabilities or name not in CLASSES]
     for path, write in ((csv, predictions.to_csv), (json, predictions.to_json)):
-        if path:
-            typer.echo(write(path, columns))
-    if table["prediction"].isna().all():
+        if path in aside:
+            with TemporaryDirectory() as folder:
+                typer.echo(write(Path(folder) / "table", columns).read_bytes(), nl=False)
+        elif path:
+            typer.echo(write(path, columns), err=bool(aside))
+    if len(table) > 1:
+        typer.echo(_counted(table), err=True)
+    if stopped:
+        typer.echo(f"{stopped}", err=True)
+        raise typer.Exit(130)
+    if table["error"].any() or table["prediction"].isna().all():
         raise typer.Exit(1)
+
+
+def _counted(table: "pd.DataFrame") -> str:
+    """How many pictures were read, and how many were not, in a line."""
+    digits, unread = table["prediction"].notna(), table["error"] != ""
+    counts = {
+        " read": digits,
+        " of them with a warning": digits & (table["warning"] != ""),
+        " without ink": ~digits & ~unread,
+        " could not be read": unread,
+    }
+    said = [f"{rows.sum():,}{what}" for what, rows in counts.items() if rows.any() or what == " read"]
+    return f"{len(table):,} pictures: {', '.join(said)}"
 
 
 @cli.command()
@@ -225,16 +346,24 @@ def animate(
     out: Annotated[Path, Option(help="A .gif or a .webp.")] = Path("digit.gif"),
 ) -> None:
     """Film one digit's way through the network."""
+    need_file(out)
     ml.films.kind_of(out)  # refuses another ending before the work, not after it
     digits = ml.load_digits("test")
     if index is None:
+        if digits.labels is None:
+            raise ValueError(
+                f"The test digits of {digits.source} have no labels, so no {digit} can be found among them. "
+                f"Choose a digit by its number, with --index."
+            )
         index = int((digits.labels == digit).nonzero()[0])
     elif not 0 <= index < len(digits):
         raise ValueError(f"There is no test digit {index}; there are 0 to {len(digits) - 1}.")
-    trace = ml.trace(_load(checkpoint).model, digits.images[index], int(digits.labels[index]))
+    truth = None if digits.labels is None else int(digits.labels[index])
+    trace = ml.trace(_load(checkpoint).model, digits.images[index], truth)
     film = ml.films.forward(trace)
     path = film.save(out)
-    typer.echo(f"{path}: {film.seconds:.0f} s; test digit {index}, a {trace.truth}, read as {trace.prediction}")
+    label = "" if truth is None else f", a {truth}"
+    typer.echo(f"{path}: {film.seconds:.0f} s; test digit {index}{label}, read as {trace.prediction}")
 
 
 @cli.command("export")
@@ -247,6 +376,9 @@ def export_(
     *.onnx and *.int8.onnx run wherever onnxruntime does, *.pt2 wherever PyTorch does, and *.html in any browser;
     none of them needs mnistlab.
     """
+    need_file(out)
+    from mnistlab.shipping import export
+
     path = export.write(_load(checkpoint), out)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes")
 
@@ -265,7 +397,7 @@ def app_(
     app.wait(page)
 
 
-def _load(checkpoint: Path | None) -> ml.Run:
+def _load(checkpoint: Path | None) -> "ml.Run":
     return ml.load(checkpoint or ml.home() / "models" / "cnn.safetensors")
 
 
@@ -273,9 +405,9 @@ def _file(checkpoint: Path | None) -> Path | None:
     return checkpoint / "checkpoint.safetensors" if checkpoint and checkpoint.is_dir() else checkpoint
 
 
-def _said(result: dict) -> str:
-    low, high = result["wilson_95"]
-    return f"{result['errors']} wrong, {result['accuracy']:.2%} right (95%: {low:.2%} to {high:.2%})"
+def _said(result: "Evaluation") -> str:
+    low, high = result.interval
+    return f"{result.errors} wrong, {result.accuracy:.2%} right (95%: {low:.2%} to {high:.2%})"
 
 
 if __name__ == "__main__":

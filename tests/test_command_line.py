@@ -1,8 +1,10 @@
 """The command line as its user meets it: what it writes, what it says, and what it says when something is wrong."""
 
+import inspect
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,8 +17,10 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_score
+from sklearn.model_selection import train_test_split
 
 import mnistlab as ml
+from mnistlab import __main__ as command_line
 from mnistlab.__main__ import main
 from mnistlab.networks import models
 
@@ -46,6 +50,45 @@ def test_help(command, capsys):
     assert main([*command.split(), "--help"]) == 0
     said = capsys.readouterr().out
     assert f"Usage: mnistlab {command}".strip() in said and max(map(len, said.splitlines())) <= 80
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mnistlab {ml.__version__}\n"
+
+
+def test_the_choices_and_defaults_are_the_librarys():
+    """They stand in the command line as plain words, so that help needs no PyTorch."""
+    assert [choice.name for choice in command_line.Model] == [network.__name__ for network in models.RELATIVES]
+    for precision in command_line.Precision:
+        ml.TrainConfig(precision=precision.value)
+    with pytest.raises(ValueError, match="precision"):
+        ml.TrainConfig(precision="float16")
+    defaults = {name: given.default for name, given in inspect.signature(command_line.train).parameters.items()}
+    for name in ("epochs", "batch_size", "learning_rate", "dropout", "device", "precision", "seed"):
+        assert defaults[name] == getattr(ml.TrainConfig(), name), name
+
+
+# It runs `mnistlab …` as the shell does, and presses Ctrl-C the moment that this module is imported.
+INTERRUPTED = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Finder:
+    wanted = sys.argv.pop(1)
+    def find_spec(self, name, *_):
+        if name == self.wanted:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+runpy.run_module("mnistlab", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "mnistlab.paths", "torch", "pandas", "mnistlab.runs"])
+def test_ctrl_c_while_it_starts_prints_no_traceback(module, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, module, "evaluate"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")
 
 
 def test_the_script_and_the_module_are_one(tmp_path):
@@ -108,6 +151,59 @@ def test_train_writes_everything(trained):
         assert min(picture.shape) > 200 and picture.std() > 5
 
 
+def test_only_the_checkpoint_and_its_card_say_more_after_the_judging(trained):
+    card = json.loads((trained / "checkpoint.json").read_text())["metrics"]
+    assert set(card) == {"val", "test"} and card["test"]["digits"].startswith("360 digits · scikit-learn")
+
+
+@pytest.fixture
+def kaggle(tmp_path, monkeypatch) -> ml.Digits:
+    """Kaggle's two files as the only data: 300 labelled digits, and 40 without labels."""
+    folder, digits = tmp_path / "kaggle", ml.load_digits("train", "offline")[:340]
+    folder.mkdir()
+    table = pd.DataFrame(digits.images.flatten(1).numpy(), columns=[f"pixel{number}" for number in range(784)])
+    table[300:].to_csv(folder / "test.csv", index=False)
+    table.insert(0, "label", digits.labels.numpy())
+    table[:300].to_csv(folder / "train.csv", index=False)
+    monkeypatch.setenv("MNISTLAB_DATA", str(folder))
+    return digits[:300]
+
+
+def test_kaggles_two_files_are_enough_to_train(kaggle, tmp_path, capsys):
+    out = tmp_path / "run"
+    words = ["train", "--model", "mlp", "--epochs", "3", "--batch-size", "32", "--device", "cpu", "--out", str(out)]
+    assert main(words) == 0
+    assert re.search(r"^\d+ wrong, .* on 45 digits held back from train\.csv$", capsys.readouterr().out, re.MULTILINE)
+    run = ml.load(out)
+    assert run.metrics["test"]["count"] == 45 and run.data["count"] == 216
+    assert run.metrics["test"]["digits"] == "45 digits · Kaggle Digit Recognizer, held back from train.csv"
+    # The same digits, parted by scikit-learn: none that it was judged on was learned from.
+    rest, aside = train_test_split(range(300), test_size=0.15, random_state=0, stratify=kaggle.labels)
+    learned, _ = train_test_split(sorted(rest), test_size=0.15, random_state=0, stratify=kaggle.labels[sorted(rest)])
+    assert run.data["md5"] == kaggle[torch.tensor(sorted(learned))].md5
+    aside = kaggle[torch.tensor(sorted(aside))]
+    with torch.no_grad():
+        found = run.model(ml.normalise(aside.images)).argmax(1)
+    assert run.metrics["test"]["errors"] == int((found != aside.labels).sum())
+    (out / "samples.png").unlink()
+    assert main(words) == 1 and main([*words, "--resume"]) == 0
+    assert ml.load(out).metrics == run.metrics
+
+
+def test_unlabelled_digits_are_filmed_by_number_and_not_scored(kaggle, tmp_path, capsys):
+    film = tmp_path / "four.webp"
+    assert main(["animate", "--index", "4", "--out", str(film)]) == 0
+    assert re.search(r"test digit 4, read as \d$", capsys.readouterr().out.strip()) and film.exists()
+    for words, remedy in (
+        (["animate", "--digit", "3", "--out", str(film)], "--index"),
+        (["evaluate"], "--split train"),
+    ):
+        assert main(words) == 1
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.startswith("error: The test digits of Kaggle") and remedy in said.err
+    assert main(["evaluate", "--split", "train"]) == 0
+
+
 def test_nothing_is_overwritten(trained, capsys):
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
     assert main(["train", "--model", "lenet", "--out", str(trained), *WORDS]) == 1
@@ -166,7 +262,9 @@ def test_a_stopped_run_goes_on(tmp_path, capsys):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "--resume" in said and "Traceback" not in said
+    assert process.returncode == 130 and "Traceback" not in said
+    again = f"python -m mnistlab {shlex.join(['train', '--out', str(out), *words, '--resume'])}"
+    assert said.splitlines()[-1] == f"Stopped. {out / 'unfinished.state'} keeps the run; go on with: {again}"
     state = torch.load(out / "unfinished.state", weights_only=True)
     assert main(["train", "--out", str(out), *words]) == 1
     assert "go on with --resume" in capsys.readouterr().err
@@ -174,6 +272,29 @@ def test_a_stopped_run_goes_on(tmp_path, capsys):
     assert main(["train", "--out", str(out), "--resume", *other]) == 1
     assert "belongs to another run: it differs in epochs" in capsys.readouterr().err
     assert torch.load(out / "unfinished.state", weights_only=True)["step"] == state["step"]
+
+
+@pytest.mark.parametrize("place", ["mnistlab.load_digits", "mnistlab.fit"])
+def test_no_file_is_promised_that_is_not_there(place, tmp_path, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, stopped)
+    words = ["train", "--model", "mlp", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(words) == 130
+    said = capsys.readouterr().err
+    assert said == "Stopped before anything was kept; the same command starts anew.\n"
+    monkeypatch.undo()
+    monkeypatch.setenv("MNISTLAB_DATA", "offline")
+    assert main([*words, "--epochs", "0.2"]) == 0
+
+
+def test_evaluate_passes_each_digit_once(trained, monkeypatch, capsys):
+    seen, forward = [], models.LeNet.forward
+    monkeypatch.setattr(
+        models.LeNet, "forward", lambda net, images: (seen.append(len(images)), forward(net, images))[1]
+    )
+    assert main(["evaluate", str(trained)]) == 0 and sum(seen) == 360
 
 
 def test_evaluate(trained, capsys):
@@ -193,7 +314,9 @@ def test_predict_says_by_its_exit_code_that_nothing_was_read(tmp_path, capsys):
     (tmp_path / "no.png").write_bytes(b"nothing")
     assert main(["predict", str(tmp_path), "--csv", str(tmp_path / "read.csv")]) == 1
     said = capsys.readouterr()
-    assert "no.png: " in said.out and "Traceback" not in said.out + said.err
+    assert said.out == f"{tmp_path / 'read.csv'}\n" and said.err.startswith(
+        f"error: {tmp_path / 'no.png'} is no picture"
+    )
     assert pd.read_csv(tmp_path / "read.csv")["error"].notna().all()
 
 
@@ -220,6 +343,9 @@ def test_export(trained, tmp_path, capsys):
         (["evaluate", "no/such.safetensors"], 1, "There is no checkpoint"),
         (["animate", "--index", "360"], 1, "There is no test digit 360; there are 0 to 359"),
         (["animate", "--out", "film.avi"], 1, ".gif or .webp"),
+        (["animate", "--out", "FOLDER"], 1, "is a folder; name a file in it"),
+        (["export", "FOLDER"], 1, "is a folder; name a file in it"),
+        (["predict", "a.png", "--csv", "FOLDER"], 1, "is a folder; name a file in it"),
         (["animate", "--checkpoint", "LENET"], 1, "trace a CNN"),
         (["export", "net.keras"], 1, ".onnx"),
         (["train", "--out", "README.md"], 1, "README.md cannot be written to (File exists); name another --out"),
@@ -237,6 +363,7 @@ def test_a_users_mistakes_are_answered_in_a_sentence(words, code, said, trained,
     if words[-1] == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     monkeypatch.setattr("mnistlab.__main__.ml.home", lambda: tmp_path) if words[0] == "train" else None  # for --out
-    assert main([str(trained) if word == "LENET" else word for word in words]) == code
+    places = {"LENET": str(trained), "FOLDER": str(tmp_path)}
+    assert main([places.get(word, word) for word in words]) == code
     heard = capsys.readouterr()
     assert said.lower() in heard.err.lower() and "Traceback" not in heard.err and heard.out == ""

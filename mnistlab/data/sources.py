@@ -10,17 +10,17 @@ import warnings
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.datasets import load_digits as sklearn_digits
-from torchvision.datasets import MNIST
 
 from mnistlab.data.digits import DataError, Digits
 from mnistlab.data.form import centre_in_box
 from mnistlab.paths import home
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREFIX = {"train": "train", "test": "t10k"}
 # MD5 of MNIST's four files as they are after decompression.
@@ -69,7 +69,7 @@ def load_digits(split: str = "train", source: str | Path = "auto") -> Digits:
         raise DataError(f"No permission to read {error.filename}. Allow it, or choose another folder.") from error
 
 
-def writers(digits: Digits) -> pd.DataFrame | None:
+def writers(digits: Digits) -> "pd.DataFrame | None":
     """Who wrote each digit, one row a digit: the number of its `writer`, and the `group`, "students" or "employees".
 
     It is known for the whole of MNIST's training set and of its test set, from QMNIST's label files
@@ -90,6 +90,8 @@ def writers(digits: Digits) -> pd.DataFrame | None:
     rows = np.frombuffer(_first_bytes(file, 12 + size)[12:].ljust(size, b"\xff"), ">i4").reshape(-1, 8)
     if not np.array_equal(rows[:, 0], digits.known_labels("be compared").cpu().numpy()):
         raise DataError(f"{file} is damaged, or not QMNIST's: its labels are not MNIST's. Fetch it again.")
+    import pandas as pd
+
     groups = np.where(rows[:, 1] == 4, "students", "employees")
     return pd.DataFrame({"writer": rows[:, 2].astype(int), "group": groups})
 
@@ -203,6 +205,8 @@ def _first_bytes(file: Path, count: int) -> bytes:
 
 def _read_kaggle(file: Path, split: str) -> Digits:
     """Kaggle's Digit Recognizer: label,pixel0…pixel783 (train.csv) or pixel0…pixel783 (test.csv)."""
+    import pandas as pd
+
     try:
         table = pd.read_csv(file)
     except pd.errors.EmptyDataError as error:
@@ -235,7 +239,9 @@ def _read_kaggle(file: Path, split: str) -> Digits:
     return _digits(images, labels, "Kaggle Digit Recognizer", split, file)
 
 
-def _numbers(column: pd.Series) -> pd.Series:
+def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    import pandas as pd
+
     if pd.api.types.is_any_real_numeric_dtype(column):
         return column
     return pd.to_numeric(column.astype(str), errors="coerce")  # as text: pandas fails on integers beyond floats
@@ -262,6 +268,8 @@ def _downloaded(split: str) -> Digits:
     that a download cut half-way is never read. The next call keeps what is whole and fetches the rest.
     A lock lets several notebooks start at once: one fetches, the others wait.
     """
+    import filelock
+
     folder = home() / "data"
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".download.lock"):
@@ -271,6 +279,8 @@ def _downloaded(split: str) -> Digits:
 
 
 def _download(folder: Path) -> None:
+    from torchvision.datasets import MNIST
+
     partial, raw = folder / ".download", folder / "MNIST" / "raw"
     fetched = {name: partial / "MNIST" / "raw" / name for name in MD5}
     _drop_damaged(fetched)  # torchvision would take a half-unpacked file of an earlier try for a whole one
@@ -300,6 +310,8 @@ def _drop_damaged(files: dict[str, Path]) -> list[str]:
 
 def _offline(split: str) -> Digits:
     """scikit-learn's 8×8 digits (UCI's, written by 13 people, grey levels 0…16), brought to MNIST's form."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
     bundle = sklearn_digits()
     first, last = {"train": (0, 1437), "test": (1437, 1797)}[split]
     images = torch.stack([centre_in_box(torch.from_numpy(image * 255 / 16)) for image in bundle.images[first:last]])

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mnistlab.analysis.predictions import CLASSES
 from mnistlab.data.digits import normalise
-from mnistlab.hardware import share_freed_memory
+from mnistlab.hardware import keep_freed_memory, share_freed_memory
 from mnistlab.live import explorer
 from mnistlab.networks.hooks import recording
 from mnistlab.reading.picture import PictureError, prepare
@@ -158,6 +158,7 @@ def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port:
     OSError where the port is taken.
     """
     share_freed_memory()
+    keep_freed_memory()
     page = build(predictor)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:
@@ -211,7 +212,7 @@ def _read(predictor: Predictor, files: Sequence[dict]) -> pd.DataFrame:
     """The table of `Predictions`, one row a file."""
     if len(files) > MOST_FILES:
         raise PictureError(f"{len(files)} files are more than {MOST_FILES}. Send them in parts.")
-    table = predictor.predict([_place(file) for file in files]).table
+    table = predictor.predict_all([_place(file) for file in files]).table
     table["file"] = [_name(file) for file in files]
     table["error"] = [_own(said, file) for said, file in zip(table["error"], files, strict=True)]
     return table
@@ -223,7 +224,8 @@ def _read(predictor: Predictor, files: Sequence[dict]) -> pd.DataFrame:
 def _shown(predictor: Predictor, picture: bytes) -> tuple[str, str, str]:
     """What is said of a picture, the steps to MNIST's form, and the feature maps."""
     try:
-        prepared, prediction = prepare(picture), predictor.predict(picture)
+        prepared = prepare(picture)
+        prediction = predictor.judge(prepared)
     except PictureError as error:
         return f'<p class="warning">{escape(str(error))}</p>', "", ""
     steps = "".join(_figure(step, _grey(pixels)) for step, pixels in prepared.steps.items())

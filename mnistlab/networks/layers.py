@@ -2,13 +2,16 @@
 
 from collections import OrderedDict
 from copy import deepcopy
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from mnistlab.networks.hooks import Step, evaluating, recording
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def folded(model: nn.Sequential) -> nn.Sequential:
@@ -47,7 +50,7 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) 
     return (size + 2 * padding - kernel_size) // stride + 1
 
 
-def receptive_field(model: nn.Sequential) -> pd.DataFrame:
+def receptive_field(model: nn.Sequential) -> "pd.DataFrame":
     """What one cell of each convolution or pooling can see of the picture, indexed by layer name.
 
     size: pixels across.  step: pixels from one cell's view to its neighbour's.  start: first pixel that cell 0
@@ -61,6 +64,8 @@ def receptive_field(model: nn.Sequential) -> pd.DataFrame:
     1     4     2     -1
     2     8     2     -1
     """
+    import pandas as pd
+
     size, step, start, rows = 1, 1, 0, {}
     for name, layer in model.named_children():
         if isinstance(layer, nn.Flatten):
@@ -76,7 +81,7 @@ def receptive_field(model: nn.Sequential) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 28)) -> pd.DataFrame:
+def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 28)) -> "pd.DataFrame":
     """One row a layer, in the order of computation, as a forward pass of zeros of `input_shape` finds them.
 
     Columns: name, kind, output_shape (without N), parameters, multiply_adds (of one image; convolutions and
@@ -88,6 +93,8 @@ def layer_table(model: nn.Sequential, input_shape: tuple[int, ...] = (1, 1, 28, 
     1    1  Flatten      (2704,)           0              0
     2    2   Linear        (10,)       27050          27040
     """
+    import pandas as pd
+
     with evaluating(model), torch.no_grad(), recording(model) as steps:
         model(torch.zeros(input_shape, device=next(model.parameters()).device))
     return pd.DataFrame(

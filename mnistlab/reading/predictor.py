@@ -6,25 +6,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mnistlab.analysis.predictions import CLASSES, Predictions
 from mnistlab.data.digits import normalise
-from mnistlab.hardware import keep_freed_memory
 from mnistlab.networks.layers import folded
 from mnistlab.paths import home
 from mnistlab.reading.familiarity import Familiarity
-from mnistlab.reading.picture import Picture, PictureError, Preparation, prepare, to_mnist
+from mnistlab.reading.picture import Picture, PictureError, Preparation, prepare
 from mnistlab.runs import Run, load
 
-__all__ = ["Picture", "PictureError", "Prediction", "Predictor", "Preparation", "prepare", "to_mnist"]
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-DOUBT = 0.9  # a confidence below it is said aloud
+DOUBT = 0.9  # a lower confidence carries a warning
 BATCH = 256
 
 
@@ -49,19 +48,26 @@ class Prediction:
         return f"{said}. {self.warning}" if self.warning else said
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C while many pictures were being read; `so_far` holds the predictions of those that were finished."""
+
+    def __init__(self, so_far: Predictions, count: int) -> None:
+        super().__init__(f"Stopped after {len(so_far):,} of {count:,} pictures.")
+        self.so_far = so_far
+
+
 class Predictor:
     """Reads pictures with a trained network.
 
     run: its network is folded for speed and left as it was; its `temperature` makes confidences mean what they say.
-    familiar: what the network's last features look like for digits; all else is then warned of.
+    familiar: what the network's last features look like for digits; a picture that looks different gets a warning.
     """
 
     def __init__(self, run: Run, familiar: Familiarity | None = None) -> None:
-        keep_freed_memory()
         layers = folded(run.model) if isinstance(run.model, nn.Sequential) else nn.Sequential(run.model, nn.Identity())
         layers = layers.eval().to(memory_format=torch.channels_last)
         self.features, self.last = layers[:-1], layers[-1]
-        self.temperature, self.familiar = run.temperature, familiar
+        self.network, self.temperature, self.familiar = type(run.model).__name__, run.temperature, familiar
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Predictor":
@@ -70,27 +76,44 @@ class Predictor:
         beside = path.with_suffix(".familiar.safetensors")
         return cls(load(path), Familiarity.load(beside) if beside.is_file() else None)
 
-    def predict(self, picture: Picture | Iterable[str | Path]) -> Prediction | Predictions:
-        """The digit on a picture; or, for a folder, a pattern such as "scans/*.png" or a list of such names, all.
+    def __repr__(self) -> str:
+        warns = "warns of what is no digit" if self.familiar else "takes everything for a digit"
+        return f"Predictor: {self.network}, temperature {self.temperature:.3g}, {warns}"
 
-        Of several digits on one picture the largest is taken, and a warning says so. Raises PictureError where a
-        single picture cannot be read; among many files, a bad one becomes a row that says why.
+    def predict(self, picture: Picture) -> Prediction:
+        """The digit on a picture; of several the largest, with a warning that there are more.
+
+        picture: a file's name or its bytes, a Pillow image, an array or a tensor, as for `to_mnist`.
+        Raises PictureError where it cannot be read, and for a folder or a pattern, which `predict_all` reads.
         """
-        if isinstance(picture, str | Path):
-            files = _files(picture)
-            return self._single(prepare(picture)) if files is None else self._many(files)
-        if isinstance(picture, list | tuple):
-            if not picture:
-                raise PictureError("The list names no picture.")
-            if strangers := [type(name).__name__ for name in picture if not isinstance(name, str | Path)]:
-                raise PictureError(f"A list names files, and a {strangers[0]} is no name. Give one picture at a time.")
-            return self._many([file for name in picture for file in _files(name) or [Path(name)]])
-        return self._single(prepare(picture))
+        return self.judge(_prepared_alone(picture))
 
     def read(self, picture: Picture) -> list[Prediction]:
-        """Every digit on a picture, left to right; an empty list for blank paper."""
-        prepared = prepare(picture)
+        """Every digit on a picture, left to right; an empty list for blank paper. It takes what `predict` takes."""
+        prepared = _prepared_alone(picture)
         return self._predictions(prepared.digits) if len(prepared.digits) else []
+
+    def predict_all(self, files: str | Path | Iterable[str | Path]) -> Predictions:
+        """The digits in many files, one row each, in the order of their names.
+
+        files: a folder, a pattern such as "scans/*.png", or any iterable of files, folders and patterns.
+        A file that cannot be read becomes a row that says why. Raises PictureError where there is nothing to read,
+        and Stopped, which holds what was read so far, at Ctrl-C.
+        """
+        names = [files] if isinstance(files, str | Path) else list(files) if isinstance(files, Iterable) else None
+        if names is None or not all(isinstance(name, str | Path) for name in names):
+            raise PictureError("predict_all takes the names of files; give one picture at a time to predict.")
+        if not names:
+            raise PictureError("There is nothing to read: the list names no picture.")
+        return self._many([file for name in names for file in _files(name)])
+
+    def judge(self, prepared: Preparation) -> Prediction:
+        """As `predict`, of a picture that `prepare` has brought into MNIST's form."""
+        count = len(prepared.digits)
+        if count == 0:
+            blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
+            return Prediction(None, 0.0, 0.0, torch.full((10,), 0.1), blank, _warning(0, False, 0.0))
+        return self._predictions(prepared.digits[prepared.subject][None], count)[0]
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, 1, 28, 28) uint8 → (N, 10)."""
@@ -105,43 +128,51 @@ class Predictor:
                 return self.last(features), [False] * len(images)
             return self.last(features), (self.familiar.distance(features) > self.familiar.limit).tolist()
 
-    def _single(self, prepared: Preparation) -> Prediction:
-        count = len(prepared.digits)
-        if count == 0:
-            blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
-            return Prediction(None, 0.0, 0.0, torch.full((10,), 0.1), blank, _warning(0, False, 0.0))
-        return self._predictions(prepared.digits[prepared.subject][None], count)[0]
-
     def _predictions(self, images: Tensor, count: int = 1) -> list[Prediction]:
         logits, strange = self._judged(images)
-        table = Predictions.of(logits, temperature=self.temperature).table
-        return [
-            Prediction(
-                int(row["prediction"]),
-                float(row["confidence"]),
-                float(row["margin"]),
-                torch.tensor(row[CLASSES].to_numpy(float)),
-                image,
-                _warning(count, odd, float(row["confidence"])),
-            )
-            for (_, row), image, odd in zip(table.iterrows(), images, strange, strict=True)
-        ]
+        probabilities = (logits.double() / self.temperature).softmax(1)
+        predictions = []
+        for chances, image, odd in zip(probabilities, images, strange, strict=True):
+            (first, second), digits = chances.topk(2)
+            confidence, margin = float(first), float(first - second)
+            warning = _warning(count, odd, confidence)
+            predictions.append(Prediction(int(digits[0]), confidence, margin, chances, image, warning))
+        return predictions
 
     def _many(self, files: list[Path]) -> Predictions:
-        batches = [files[first : first + BATCH] for first in range(0, len(files), BATCH)]
-        tables = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), unit="picture", disable=None) as bar:
-            coming = pool.map(_prepared, batches[0])
-            for batch, after in zip_longest(batches, batches[1:], fillvalue=[]):
-                prepared, coming = list(coming), pool.map(_prepared, after)  # the next are read while these are judged
-                tables.append(self._table(batch, prepared))
-                bar.update(len(batch))
-        return Predictions(pd.concat(tables, ignore_index=True), f"{len(files):,} pictures")
+        import pandas as pd
+        from tqdm import tqdm
 
-    def _table(self, files: list[Path], prepared: list[Preparation | str]) -> pd.DataFrame:
+        batches = [files[first : first + BATCH] for first in range(0, len(files), BATCH)]
+        nothing: list[Path] = []
+        tables: list[pd.DataFrame] = []
+
+        def so_far() -> Predictions:
+            table = pd.concat(tables, ignore_index=True)
+            return Predictions(table, f"{len(table):,} pictures")
+
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            with tqdm(total=len(files), unit="picture", disable=None) as bar:
+                coming = pool.map(_prepared, batches[0])
+                for batch, after in zip_longest(batches, batches[1:], fillvalue=nothing):
+                    prepared, coming = list(coming), pool.map(_prepared, after)  # read while these are judged
+                    tables.append(self._table(batch, prepared))
+                    bar.update(len(batch))
+        except KeyboardInterrupt:
+            if tables:
+                raise Stopped(so_far(), len(files)) from None
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return so_far()
+
+    def _table(self, files: list[Path], prepared: list[Preparation | str]) -> "pd.DataFrame":
+        import pandas as pd
+
         blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
         counts = [0 if isinstance(one, str) else len(one.digits) for one in prepared]
-        images = [one.digits[one.subject] if n else blank for one, n in zip(prepared, counts, strict=True)]
+        images = [blank if isinstance(one, str) or not len(one.digits) else one.digits[one.subject] for one in prepared]
         logits, strange = self._judged(torch.stack(images))
         table = Predictions.of(logits, temperature=self.temperature).table
         table.insert(0, "file", [str(file) for file in files])
@@ -167,24 +198,35 @@ def _warning(count: int, strange: bool, confidence: float) -> str:
     return " ".join(said)
 
 
-def _files(name: str | Path) -> list[Path] | None:
-    """The pictures that a folder or a pattern names, in order of their names; None for a single file."""
+def _is_many(name: str | Path) -> bool:
+    """Whether it names a folder, or is a pattern and not itself the name of a file."""
     path = Path(name)
     try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError:  # as of a name that is too long for any file
-        return None
-    if is_folder:
+        return path.is_dir() or (bool(set(str(name)) & set("*?[")) and not path.exists())
+    except OSError:  # as for a name that is too long for any file
+        return False
+
+
+def _files(name: str | Path) -> list[Path]:
+    """A file's own path; or the pictures that a folder or a pattern names, in order of their names."""
+    path = Path(name)
+    if not _is_many(name):
+        return [path]
+    if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         remedy = f"Put some there, named *{', *'.join(sorted(SUFFIXES))}."
-    elif set(str(name)) & set("*?[") and not exists:
+    else:
         files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
         remedy = "Change the pattern, or name a folder."
-    else:
-        return None
     if not files:
         raise PictureError(f"There is no picture in {name}. {remedy}")
     return files
+
+
+def _prepared_alone(picture: Picture) -> Preparation:
+    if isinstance(picture, str | Path) and _is_many(picture):
+        raise PictureError(f"{picture} is not one picture; predict_all({str(picture)!r}) reads folders and patterns.")
+    return prepare(picture)
 
 
 def _prepared(file: Path) -> Preparation | str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def write(run: Run, path: str | Path) -> Path:
 
 def to_program(run: Run, path: str | Path) -> Path:
     """For PyTorch without mnistlab, by torch.export: `torch.export.load(path).module()(images)`."""
-    program = torch.export.export(_Reader(run), (EXAMPLE,), dynamic_shapes=DYNAMIC)
+    program = torch.export.export(_Reader(run), (EXAMPLE,), dynamic_shapes=_dynamic())
     for module in program.graph_module.modules():
         for node in getattr(module, "graph", torch.fx.Graph()).nodes:
             node.meta.pop("stack_trace", None)  # it names folders of this machine
@@ -84,7 +84,7 @@ def to_onnx(run: Run, path: str | Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.11's, on a call of its own
         program = torch.onnx.export(
-            _Reader(run), (EXAMPLE,), dynamo=True, dynamic_shapes=DYNAMIC, output_names=OUTPUTS, verbose=False
+            _Reader(run), (EXAMPLE,), dynamo=True, dynamic_shapes=_dynamic(), output_names=OUTPUTS, verbose=False
         )
     assert program is not None  # with dynamo=True there is one
     return _written(path, _labelled(program.model_proto, run).SerializeToString())
@@ -160,7 +160,11 @@ def check(path: str | Path, run: Run, digits: Digits) -> Agreement:
 
 
 EXAMPLE = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)  # two, since a size of 1 would be taken for a constant
-DYNAMIC = {"images": {0: torch.export.Dim("batch")}}
+
+
+def _dynamic() -> dict[str, Any]:
+    """Any number of images. (It is made when it's needed, because the first Dim imports sympy.)"""
+    return {"images": {0: torch.export.Dim("batch")}}
 
 
 class _Reader(nn.Module):

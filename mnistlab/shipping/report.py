@@ -1,43 +1,53 @@
 """Everything worth keeping of a run, as files in one folder."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import mnistlab as ml
+from torch import Tensor
+
 from mnistlab import analysis
 from mnistlab.analysis.predictions import Predictions
+from mnistlab.analysis.scores import Evaluation
 from mnistlab.data.digits import Digits
 from mnistlab.paths import written_whole
 from mnistlab.runs import Run
 
 SHOWN = 10  # digits in a line of samples.png
-LAST = "samples.png"  # that is written: where it is, everything is
+LAST = "samples.png"  # the file that is written last: where it is, everything is
 
 
-def write(run: Run, digits: Digits, folder: str | Path) -> list[Path]:
-    """Judge `run` on labelled `digits`, and write what it is and how it does; returns the files.
+def score(predictions: Predictions) -> Evaluation:
+    """How many of these labelled digits are misread, and the mean loss at the run's temperature."""
+    table = predictions.table
+    return Evaluation(int((table["label"] != table["prediction"]).sum()), len(table), float(table["loss"].mean()))
+
+
+def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, list[Path]]:
+    """Judge `run` on labelled `digits`, and write what it is and how it does; returns the score and the files.
 
     checkpoint.safetensors with its card, history.csv, metrics.json (errors and accuracy, and for each digit precision,
     recall and F1), curves.png, confusion.png, samples.png (the first digits, and the surest mistakes).
-    Each is written whole; the figures are judged on `digits`, which the run must not have learned from.
+    The run must not have learned from `digits`; card and metrics.json name them beside the score, under "test".
+    Each file is written whole.
     """
     from mnistlab.figures import plots, style
 
-    folder, split = Path(folder), digits.split_name
-    result = ml.evaluate(run.model, digits)
-    run.metrics[split] = result.card()
+    folder = Path(folder)
     predictions = run.predict(digits)
-    table = predictions.table
+    table, result = predictions.table, score(predictions)
     per_digit = analysis.per_digit(table["label"], table["prediction"])
-    metrics = {**run.metrics, f"{split}_per_digit": json.loads(per_digit.to_json(orient="index"))}
+    judged = {**run.metrics, "test": {**result.card(), "digits": repr(digits)}}
+    metrics = {**judged, "test_per_digit": json.loads(per_digit.to_json(orient="index"))}
     counts = analysis.confusion(table["label"], table["prediction"])
-    of = f"{result.errors:,} of {result.count:,} {split} digits are misread"
+    of = f"{result.errors:,} of {result.count:,} test digits are misread"
     figures = {
         "curves": plots.learning(run.history, f"{type(run.model).__name__}: {run.history['step'].iloc[-1]:,} steps"),
         "confusion": plots.confusion(counts, f"{of[0].upper()}{of[1:]}", predictions.source),
         "samples": plots.readings(_samples(digits, predictions), of, predictions.source),
     }
-    files = [run.save(folder / "checkpoint.safetensors"), folder / "checkpoint.json"]
+    checkpoint = replace(run, metrics=judged).save(folder / "checkpoint.safetensors")
     with written_whole(folder / "history.csv") as part:
         run.history.to_csv(part, index=False)
     with written_whole(folder / "metrics.json") as part:
@@ -45,10 +55,11 @@ def write(run: Run, digits: Digits, folder: str | Path) -> list[Path]:
     for name, figure in figures.items():
         with written_whole(folder / f"{name}.png") as part:
             figure.savefig(part, format="png", dpi=style.DPI, bbox_inches="tight", facecolor="white")
-    return [*files, *(folder / name for name in ("history.csv", "metrics.json", *(f"{name}.png" for name in figures)))]
+    names = ("history.csv", "metrics.json", *(f"{name}.png" for name in figures))
+    return result, [checkpoint, checkpoint.with_suffix(".json"), *(folder / name for name in names)]
 
 
-def _samples(digits: Digits, predictions: Predictions) -> dict:
+def _samples(digits: Digits, predictions: Predictions) -> dict[str, Sequence[tuple[Tensor, str, bool]]]:
     table = predictions.table
     mistakes = table[table["label"] != table["prediction"]].sort_values("confidence", ascending=False)
     lines = {"the first": table.head(SHOWN), "surest mistakes": mistakes.head(SHOWN)}

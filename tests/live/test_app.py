@@ -305,7 +305,7 @@ def test_many_files_make_a_table_and_a_csv(open_page, predictor, tmp_path):
 
     broken = tmp_path / "a.html"
     broken.write_bytes(HTML)
-    expected = predictor.predict([picture or broken for picture in given.values()])
+    expected = predictor.predict_all([picture or broken for picture in given.values()])
     expected.table["file"] = list(given)
     expected.table["error"] = [error.replace(str(broken), "a.html") for error in expected.table["error"]]
     assert table["error"][3].startswith("a.html is no picture")

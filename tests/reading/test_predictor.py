@@ -1,7 +1,10 @@
 """Pictures and folders of them are read; what cannot be read is said; tables become files that others can open."""
 
+import csv
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ import mnistlab as ml
 from mnistlab.__main__ import main
 from mnistlab.analysis.predictions import CLASSES
 from mnistlab.reading.familiarity import Familiarity
+from mnistlab.reading.predictor import Stopped
 from tests.reading.test_picture import as_bytes, written
 
 SAMPLES = ml.home() / "data" / "samples"
@@ -73,7 +77,7 @@ def test_ready_digits_are_read_as_the_network_reads_them(predictor, test_digits)
 
 
 def test_a_folder_with_a_broken_file(predictor, folder):
-    table = predictor.predict(folder).table
+    table = predictor.predict_all(folder).table
     assert len(table) == 20 and table["file"].is_monotonic_increasing
     broken = table[table["error"] != ""]
     assert broken["file"].str.endswith("broken.png").all() and len(broken) == 1
@@ -82,21 +86,65 @@ def test_a_folder_with_a_broken_file(predictor, folder):
     single = [predictor.predict(file) for file in good["file"]]
     assert good["prediction"].tolist() == [p.digit for p in single]
     assert np.allclose(good["confidence"].astype(float), [p.confidence for p in single], atol=1e-5)
-    summary = predictor.predict(folder).summary()
+    summary = predictor.predict_all(folder).summary()
     assert summary.loc["all", "unread"] == 1 and summary.loc["all", "count"] == 20
 
 
 def test_patterns_lists_and_nothing(predictor, folder, monkeypatch):
-    assert len(predictor.predict(str(folder / "0*.png"))) == 10
+    assert len(predictor.predict_all(str(folder / "0*.png"))) == 10
     monkeypatch.chdir(folder)
-    assert len(predictor.predict("1?.png")) == 9
-    assert len(predictor.predict([folder / "01.png", folder])) == 21
+    assert len(predictor.predict_all("1?.png")) == 9
+    assert len(predictor.predict_all(iter([folder / "01.png", folder, "1?.png"]))) == 1 + 20 + 9
+    assert len(predictor.predict_all("01.png")) == 1
+    (folder / "empty").mkdir()
     for nothing in ([], str(folder / "*.webp"), folder / "empty"):
-        (folder / "empty").mkdir(exist_ok=True)
-        with pytest.raises(ml.PictureError):
-            predictor.predict(nothing)
+        with pytest.raises(ml.PictureError, match=r"no picture in|names no picture"):
+            predictor.predict_all(nothing)
+    for no_names in (b"bytes", np.zeros((28, 28)), Image.new("L", (28, 28)), [written("4")]):
+        with pytest.raises(ml.PictureError, match="one picture at a time to predict"):
+            predictor.predict_all(no_names)
+    table = predictor.predict_all(["01.png", "missing.png"]).table
+    assert table["error"].tolist() == ["", "There is no file missing.png."]
+
+
+def test_one_picture_is_one_picture(predictor, folder):
+    """What `predict` returns does not depend on what lies on the disk."""
+    for many in (folder, str(folder), str(folder / "0*.png")):
+        for read in (predictor.predict, predictor.read):
+            with pytest.raises(ml.PictureError, match=r"is not one picture; predict_all\('"):
+                read(many)
     with pytest.raises(ml.PictureError, match="There is no file"):
         predictor.predict(folder / "missing.png")
+    shutil.copy(folder / "00.png", folder / "what[is]this.png")
+    assert predictor.predict(folder / "what[is]this.png").digit == 1
+
+
+def test_a_prepared_picture_is_judged_as_the_picture_is(predictor):
+    for file in (SAMPLES / "photo_ruled_9_2.jpg", SAMPLES / "rows" / "row_407.jpg"):
+        ours, theirs = predictor.judge(ml.prepare(file)), predictor.predict(file)
+        assert str(ours) == str(theirs) and torch.equal(ours.probabilities, theirs.probabilities)
+
+
+def test_a_predictor_in_a_line(predictor):
+    said = repr(predictor)
+    assert "\n" not in said and "CNN" in said and f"{predictor.temperature:.3g}" in said
+
+
+def test_ctrl_c_keeps_what_was_read(predictor, folder, monkeypatch):
+    monkeypatch.setattr("mnistlab.reading.predictor.BATCH", 8)
+    whole = predictor.predict_all(folder).table
+    judged, calls = ml.Predictor._table, []
+
+    def stopped(*given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return judged(*given)
+
+    monkeypatch.setattr(ml.Predictor, "_table", stopped)
+    with pytest.raises(KeyboardInterrupt, match=r"^Stopped after 16 of 20 pictures\.$") as caught:
+        predictor.predict_all(folder)
+    pd.testing.assert_frame_equal(caught.value.so_far.table, whole[:16], check_dtype=False)
 
 
 def test_blank_paper_and_several_digits_are_said(predictor):
@@ -143,13 +191,22 @@ def test_familiarity_is_mahalanobis_distance(tmp_path):
 
 
 def test_csv_and_json_hold_the_table(predictor, folder, tmp_path):
-    predictions = predictor.predict(folder)
+    predictions = predictor.predict_all(folder)
     there = pd.read_csv(predictions.to_csv(tmp_path / "a.csv"), keep_default_na=True)
     assert there["prediction"].dropna().astype(int).tolist() == predictions.table["prediction"].dropna().tolist()
     assert np.allclose(there["p4"].dropna(), predictions.table["p4"].dropna().astype(float))
     rows = json.loads(predictions.to_json(tmp_path / "a.json", ["file", "prediction", "error"]).read_text())
     assert len(rows) == 20 and set(rows[0]) == {"file", "prediction", "error"}
     assert [row["file"] for row in rows if row["error"]] == [str(folder / "broken.png")]
+
+
+def test_json_says_what_the_csv_says(predictor, folder, tmp_path):
+    predictions = predictor.predict_all(folder)
+    text = predictions.to_json(tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.endswith("]\n") and "\\/" not in text and "NaN" not in text
+    with predictions.to_csv(tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        for ours, theirs in zip(json.loads(text, parse_float=str, parse_int=str), csv.DictReader(file), strict=True):
+            assert {name: value or "" for name, value in ours.items()} == theirs
 
 
 def test_kaggles_file_has_the_rows_that_kaggle_wants(tmp_path):
@@ -170,11 +227,51 @@ def test_kaggles_file_has_the_rows_that_kaggle_wants(tmp_path):
 def test_the_command_line(folder, capsys):
     shutil.copy(folder / "00.png", folder / "copy.png")
     command = ["predict", str(folder), "--csv", str(folder / "out.csv"), "--json", str(folder / "out.json")]
-    assert main(command) == 0
-    said = capsys.readouterr().out
-    assert said.count(".png: ") == 21 and "broken.png: " in said and "% sure)" in said
+    assert main(command) == 1  # one file is broken
+    said = capsys.readouterr()
+    assert said.out.count(".png: ") == 20 and "broken.png" not in said.out and "% sure)" in said.out
+    error, summary = said.err.splitlines()
+    assert error.startswith(f"error: {folder / 'broken.png'} is no picture")
+    assert re.fullmatch(r"21 pictures: 20 read(, \d+ of them with a warning)?, 1 could not be read", summary)
     assert "p0" not in pd.read_csv(folder / "out.csv").columns
-    assert main([*command, "--show-probabilities"]) == 0
+    assert main([*command, "--show-probabilities"]) == 1
     assert {"p0", "p9"} <= set(pd.read_csv(folder / "out.csv").columns) and "0: " in capsys.readouterr().out
     assert len(json.loads((folder / "out.json").read_text())) == 21
+    (folder / "broken.png").unlink()
+    assert main(["predict", str(folder)]) == 0 and "error" not in capsys.readouterr().err
+    assert main(["predict", str(folder / "00.png")]) == 0 and capsys.readouterr().err == ""
     assert main(["predict", str(folder / "*.webp")]) == 1 and "no picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+@pytest.mark.parametrize("stdout", ["-", "/dev/stdout"])
+def test_a_table_on_stdout_stands_there_alone(folder, tmp_path, capfd, option, stdout):
+    (folder / "broken.png").unlink()
+    assert main(["predict", str(folder), option, str(tmp_path / "table")]) == 0
+    capfd.readouterr()
+    assert main(["predict", str(folder), option, stdout]) == 0
+    said = capfd.readouterr()
+    assert said.out.encode() == (tmp_path / "table").read_bytes()
+    assert said.err.count(".png: ") == 19 and not Path("-").exists()
+
+
+def test_where_no_table_can_go_is_said_before_the_work(folder, capsys, monkeypatch):
+    monkeypatch.setattr(ml.Predictor, "load", None)
+    for option in ("--csv", "--json"):
+        assert main(["predict", str(folder / "00.png"), option, str(folder)]) == 1
+        assert capsys.readouterr().err == f"error: {folder} is a folder; name a file in it.\n"
+    assert main(["predict", str(folder), "--csv", "-", "--json", "/dev/stdout"]) == 2
+    assert "Only one of" in capsys.readouterr().err
+
+
+def test_the_command_line_keeps_what_was_read_before_ctrl_c(folder, tmp_path, capsys, monkeypatch):
+    table = ml.Predictor.load().predict_all(folder).table[:16]
+
+    def stopped(*_):
+        raise Stopped(ml.Predictions(table), 20)
+
+    monkeypatch.setattr(ml.Predictor, "predict_all", stopped)
+    assert main(["predict", str(folder), "--csv", str(tmp_path / "read.csv")]) == 130
+    said = capsys.readouterr()
+    assert said.out.count(".png: ") == 16 and said.err.endswith("Stopped after 16 of 20 pictures.\n")
+    assert len(pd.read_csv(tmp_path / "read.csv")) == 16

@@ -47,7 +47,7 @@ from mnistlab.course.check import Verdict
 from mnistlab.figures import plots
 from mnistlab.live import player
 folder, name, evil = Path("handed in"), {name!r}, {evil!r}
-predictions = ml.Predictor.load().predict(folder)
+predictions = ml.Predictor.load().predict_all(folder)
 predictions.table
 ---
 digits = ml.load_digits("train", folder / name)
