@@ -28,7 +28,7 @@ except KeyboardInterrupt:
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mnistlab.analysis.scores import Evaluation
+    from mnistlab.analysis.intervals import Evaluation
 
 cli = typer.Typer(
     name="mnistlab",
@@ -253,7 +253,6 @@ def evaluate(
 ) -> None:
     """Count a checkpoint's errors, of all digits and of each."""
     from mnistlab.hardware import keep_freed_memory
-    from mnistlab.shipping import report
 
     run, digits = _load(checkpoint), ml.load_digits(split)
     if digits.labels is None:
@@ -263,8 +262,8 @@ def evaluate(
         )
     keep_freed_memory()
     predictions = run.predict(digits)
-    typer.echo(f"{_said(report.score(predictions))} on {digits}")
-    per_digit = ml.analysis.per_digit(predictions.table["label"], predictions.table["prediction"])
+    typer.echo(f"{_said(predictions.evaluation)} on {digits}")
+    per_digit = ml.analysis.per_digit(predictions)
     typer.echo(per_digit.drop(columns=["low", "high"]).to_string(float_format="{:.4f}".format))
 
 

@@ -5,23 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from mnistlab import analysis
+from mnistlab.analysis.intervals import Evaluation
 from mnistlab.analysis.predictions import Predictions
-from mnistlab.analysis.scores import Evaluation
 from mnistlab.data.digits import Digits
 from mnistlab.paths import written_whole
 from mnistlab.runs import Run
 
 SHOWN = 10  # digits in a line of samples.png
 LAST = "samples.png"  # the file that is written last: where it is, everything is
-
-
-def score(predictions: Predictions) -> Evaluation:
-    """How many of these labelled digits are misread, and the mean loss at the run's temperature."""
-    table = predictions.table
-    return Evaluation(int((table["label"] != table["prediction"]).sum()), len(table), float(table["loss"].mean()))
 
 
 def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, list[Path]]:
@@ -36,16 +31,14 @@ def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, lis
 
     folder = Path(folder)
     predictions = run.predict(digits)
-    table, result = predictions.table, score(predictions)
-    per_digit = analysis.per_digit(table["label"], table["prediction"])
+    result, per_digit = predictions.evaluation, analysis.per_digit(predictions)
     judged = {**run.metrics, "test": {**result.card(), "digits": repr(digits)}}
     metrics = {**judged, "test_per_digit": json.loads(per_digit.to_json(orient="index"))}
-    counts = analysis.confusion(table["label"], table["prediction"])
     of = f"{result.errors:,} of {result.count:,} test digits are misread"
     figures = {
-        "curves": plots.learning(run.history, f"{type(run.model).__name__}: {run.history['step'].iloc[-1]:,} steps"),
-        "confusion": plots.confusion(counts, f"{of[0].upper()}{of[1:]}", predictions.source),
-        "samples": plots.readings(_samples(digits, predictions), of, predictions.source),
+        "curves": plots.learning(run),
+        "confusion": plots.confusion(predictions),
+        "samples": plots.readings(_samples(digits, predictions), of, predictions),
     }
     checkpoint = replace(run, metrics=judged).save(folder / "checkpoint.safetensors")
     with written_whole(folder / "history.csv") as part:
@@ -59,7 +52,7 @@ def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, lis
     return result, [checkpoint, checkpoint.with_suffix(".json"), *(folder / name for name in names)]
 
 
-def _samples(digits: Digits, predictions: Predictions) -> dict[str, Sequence[tuple[Tensor, str, bool]]]:
+def _samples(digits: Digits, predictions: Predictions) -> dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]]:
     table = predictions.table
     mistakes = table[table["label"] != table["prediction"]].sort_values("confidence", ascending=False)
     lines = {"the first": table.head(SHOWN), "surest mistakes": mistakes.head(SHOWN)}
