@@ -31,7 +31,7 @@ class Digits:
     """
 
     images: UInt8[Tensor, "n 1 28 28"]
-    labels: Int64[Tensor, "n"] | None
+    labels: Int64[Tensor, " n"] | None
     source: str
     split_name: str = ""
     classes: tuple[str, ...] = tuple("0123456789")
@@ -71,7 +71,7 @@ class Digits:
         labels = ", without labels" if self.labels is None else ""
         return f"{len(self):,} digits{labels} · {self.source}{split}"
 
-    def known_labels(self, purpose: str) -> Int64[Tensor, "n"]:
+    def known_labels(self, purpose: str) -> Int64[Tensor, " n"]:
         """(N,) int64. DataError where nobody gave them, since without them these digits cannot `purpose`."""
         if self.labels is None:
             raise DataError(f"Digits without labels cannot {purpose}; take a split that has them.")
