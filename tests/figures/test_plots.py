@@ -13,7 +13,7 @@ from matplotlib.text import Text
 import mnistlab as ml
 from mnistlab import analysis
 from mnistlab.analysis.scores import wilson
-from mnistlab.course import architecture, dataset, filters_and_feature_maps, misclassifications, prediction, training
+from mnistlab.course import architecture, dataset, filters_and_feature_maps, misclassifications
 from mnistlab.figures import plots, style
 
 IMAGE = torch.arange(784).reshape(28, 28) / 783
@@ -23,7 +23,6 @@ STATISTICS = pd.DataFrame(
 )
 COUNTS = pd.DataFrame([[8, 2], [0, 1200]])
 RATES = analysis.slices([True, False, True, True], [-30, 1, 2, 3], parts=2)
-RELIABILITY = analysis.reliability([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 0, 0])
 COVERAGE = analysis.coverage([0.9, 0.8, 0.6, 0.5], [True, True, False, True])
 SPOILED = {name: torch.zeros(5, 28, 28) for name in "abc"}
 
@@ -72,7 +71,6 @@ def every_figure(digits: ml.Digits) -> dict[str, Figure]:
         "coverage": misclassifications.coverage_curve(COVERAGE, 0.6, "t", source),
         "answers": plots.answers({"a": IMAGE}, {"b": torch.arange(10.0)[None]}, "t", source),
         "readings": plots.readings({"a": [(IMAGE, "b", True)]}, "t", source),
-        "reliability": prediction.reliability({"a": RELIABILITY}, "t", source),
     }
 
 
@@ -138,21 +136,6 @@ def test_receptive_fields_are_drawn_where_they_lie(offline):
         first = square.get_x() + 0.5
         assert (first - field["start"]) % field["step"] == 0 and square.get_width() == field["size"], name
         assert abs(first + (field["size"] - 1) / 2 - 13.5) <= field["step"] / 2
-
-
-def test_seed_spread_agrees_with_statistics():
-    accuracies = [0.9951, 0.9943, 0.9958]
-    text = words(training.seed_spread(accuracies, [(0.993, 0.997)] * 3, "t"))
-    assert f"{100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f}" in text
-
-
-def test_growth_shows_what_was_measured_beside_proportion():
-    series = pd.Series([1.0, 3.0, 8.0], index=[10, 20, 40])
-    first, second = training.growth({"digits → seconds": series, "batch → megabytes": 2 * series}, "t").axes
-    proportion, measured = first.lines
-    assert list(measured.get_ydata()) == [1, 3, 8] and list(measured.get_xdata()) == [10, 20, 40]
-    assert list(proportion.get_ydata()) == [2, 4, 8]
-    assert second.get_xlabel() == "batch" and second.get_ylabel() == "megabytes"
 
 
 def test_filters_have_their_weights_written_on_them():
@@ -310,11 +293,9 @@ def test_answers_mark_the_largest_of_ten():
     assert [text.get_text() for text in logits.texts] == ["4.00"]
 
 
-def test_preparations_and_readings_carry_their_names_and_show_colours():
+def test_readings_carry_their_names_and_show_colours():
     photo = np.zeros((50, 200, 3), np.uint8)
     photo[..., 0] = 195
-    figure = prediction.preparations({"a": {"picture": photo, "ink": IMAGE.numpy()}, "b": {"picture": photo}}, "t")
-    assert [axes.get_title() for axes in figure.axes] == ["picture", "ink", "picture"]
     figure = plots.readings({"a": [(photo, "4", True), (255 * IMAGE, "5", False)], "b": [(photo, "6", False)]}, "t")
     assert [axes.get_title() for axes in figure.axes] == ["4", "5", "6"]
     assert [axes.spines["top"].get_linewidth() for axes in figure.axes] == [3, 1, 1]
@@ -324,7 +305,7 @@ def test_preparations_and_readings_carry_their_names_and_show_colours():
 
 def test_a_dollar_in_a_name_begins_no_formula():
     name = r"a $\frac{ $ b"  # as a formula it is broken, and raises when drawn
-    photo, row = np.zeros((50, 50, 3), np.uint8), [(IMAGE, name, True)]
+    row = [(IMAGE, name, True)]
     digits = ml.Digits(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), None, name)
     for figure in (
         plots.digit_grid(digits, name, [name]),
@@ -332,25 +313,7 @@ def test_a_dollar_in_a_name_begins_no_formula():
         filters_and_feature_maps.views({name: IMAGE.expand(1, 28, 28)}, {name: [name]}, name),
         filters_and_feature_maps.attributions(255 * IMAGE, {name: {name: IMAGE}}, name),
         plots.answers({name: IMAGE}, {"probabilities": torch.ones(1, 10)}, name),
-        prediction.preparations({name: {name: photo}}, name),
         plots.readings({name: row}, name),
     ):
         figure.draw_without_rendering()
         assert name in words(figure)
-
-
-def test_reliability_sets_what_was_kept_against_what_was_promised():
-    axes = prediction.reliability({"a": RELIABILITY}, "t").axes[0]
-    dots = axes.collections[-1].get_offsets()
-    np.testing.assert_allclose(sorted(map(tuple, dots)), [(60, 100), (80, 0), (90, 100)])
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [(0, 0), (100, 100)])
-
-
-def test_dots_stand_at_their_shares():
-    table = pd.DataFrame({"plain": [0.5, 0.2], "ours": [1.0, 0.9]}, index=["scan", "photo"])
-    axes = prediction.dots(table, "t", "right (%)").axes[0]
-    plain, ours = axes.collections
-    for dots, shares in ((plain, [50, 20]), (ours, [100, 90])):
-        assert dots.get_offsets()[:, 0].tolist() == shares and dots.get_offsets()[:, 1].round().tolist() == [0, 1]
-    assert (plain.get_offsets()[:, 1] < ours.get_offsets()[:, 1]).all()  # beside each other, where they are equal
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["scan", "photo"]
