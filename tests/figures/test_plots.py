@@ -13,14 +13,11 @@ from matplotlib.text import Text
 import mnistlab as ml
 from mnistlab import analysis
 from mnistlab.analysis.scores import wilson
-from mnistlab.course import architecture, dataset, filters_and_feature_maps, misclassifications, prediction, training
+from mnistlab.course import architecture, dataset, misclassifications, prediction, training
 from mnistlab.figures import plots, style
 
 IMAGE = torch.arange(784).reshape(28, 28) / 783
 WEIGHTS = torch.tensor([[-1.0, 0, 2], [-1, 0, 1], [-1, 0, 1]])
-STATISTICS = pd.DataFrame(
-    {"name": ["relu1"] * 3, "zeros": [0.2, 0.5, 1.0], "largest": [3.0, 2.0, 0.0], "channel": range(3)}
-)
 COUNTS = pd.DataFrame([[8, 2], [0, 1200]])
 RATES = analysis.slices([True, False, True, True], [-30, 1, 2, 3], parts=2)
 RELIABILITY = analysis.reliability([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 0, 0])
@@ -54,13 +51,6 @@ def every_figure(digits: ml.Digits) -> dict[str, Figure]:
         "receptive_fields": architecture.receptive_fields(digits[:1], ml.receptive_field(ml.CNN()), "t"),
         "probability_bars": architecture.probability_bars(torch.full((4, 10), 0.1), "t", source),
         "curves": plots.curves(table, "t", "x", "y", source=source),
-        "feature_maps": filters_and_feature_maps.feature_maps(
-            {"a": torch.rand(3, 28, 28), "b": torch.zeros(40, 7, 7)}, "t", source
-        ),
-        "views": filters_and_feature_maps.views({"a": IMAGE.expand(2, 28, 28)}, {"a": ["1", "2"]}, "t", source),
-        "zero_shares": filters_and_feature_maps.zero_shares({"a": STATISTICS}, "t", source),
-        "attributions": filters_and_feature_maps.attributions(255 * IMAGE, {"a": {"b": IMAGE - 0.5}}, "t", source),
-        "errors_without": filters_and_feature_maps.errors_without([3, 1, 2], 2, 100, "t", source),
         "confusion": plots.confusion(COUNTS, "t", source),
         "margins": misclassifications.margins(np.array([0.1, 0.9]), np.array([False, True]), "t", source),
         "error_rates": misclassifications.error_rates({"a": RATES}, "t", source),
@@ -153,63 +143,6 @@ def test_growth_shows_what_was_measured_beside_proportion():
     assert list(measured.get_ydata()) == [1, 3, 8] and list(measured.get_xdata()) == [10, 20, 40]
     assert list(proportion.get_ydata()) == [2, 4, 8]
     assert second.get_xlabel() == "batch" and second.get_ylabel() == "megabytes"
-
-
-def test_filters_have_their_weights_written_on_them():
-    after, before = torch.linspace(-1, 1, 18).reshape(2, 3, 3), torch.zeros(2, 3, 3)
-    axes = filters_and_feature_maps.filters(after, before, "t").axes[0]
-    table = axes.images[0].get_array()
-    assert len(axes.texts) == 18 and axes.images[0].get_clim() == (-1, 1)
-    for text, weight in zip(axes.texts, after.flatten().tolist(), strict=True):
-        column, row = (round(place) for place in text.get_position())
-        assert table[row, column] == pytest.approx(weight)
-        assert float(text.get_text().replace("−", "-")) == pytest.approx(weight, abs=0.051)
-
-
-def test_filter_stacks_show_each_slices_mean_size_and_open_the_filter_with_the_strongest():
-    weights = {name: torch.rand(6, 4, 3, 3) for name in "abcd"}
-    weights["a"][3, 2] = -9
-    axes = filters_and_feature_maps.filter_stacks(weights, "t").axes
-    for one, layer in zip(axes[:4], weights.values(), strict=True):
-        assert np.allclose(one.images[0].get_array(), layer.abs().mean((2, 3)).T)
-    assert axes[0].patches[0].get_x() == 2.5 and "filter 3" in axes[4].get_title()
-    assert axes[4].images[0].get_array().min() == -9
-
-
-def test_feature_maps_are_all_there_on_one_scale_and_blank_ones_are_counted():
-    maps = torch.rand(40, 7, 7)
-    maps[[2, 9]] = 0
-    axes = filters_and_feature_maps.feature_maps({"a": maps}, "t").axes[0]
-    table = axes.images[0].get_array()
-    pitch = 4 * 7 + 1
-    for channel in (0, 31, 32, 39):
-        top, left = channel // 32 * pitch + 1, channel % 32 * pitch + 1
-        assert np.allclose(table[top : top + 28 : 4, left : left + 28 : 4], maps[channel])
-    assert axes.images[0].get_clim()[1] == pytest.approx(float(maps.max())) and "2 blank" in axes.get_title(loc="left")
-
-
-def test_zero_shares_mark_what_is_dead():
-    axes = filters_and_feature_maps.zero_shares({"a": STATISTICS}, "t").axes[0]
-    alive, dead = (points.get_offsets()[:, 1].tolist() for points in axes.collections)
-    assert alive == [20, 50] and dead == [100] and "1 dead" in words(axes.figure)
-
-
-def test_attributions_have_scales_of_their_own_and_say_when_there_is_nothing():
-    maps = {"m": torch.full((7, 7), -2.0), "n": torch.zeros(28, 28)}
-    _, first, second = filters_and_feature_maps.attributions(255 * IMAGE, {"a": maps}, "t").axes
-    assert first.images[0].get_clim() == (-2, 2) and first.images[0].get_extent() == [-0.5, 27.5, 27.5, -0.5]
-    assert first.get_title() == "m\n±2" and second.get_title() == "n\nall zero"
-
-
-def test_errors_without_are_sorted_beside_the_whole():
-    axes = filters_and_feature_maps.errors_without([3, 1, 2], 2, 100, "t").axes[0]
-    assert [bar.get_height() for bar in axes.patches] == [1, 2, 3] and list(axes.lines[0].get_ydata()) == [2, 2]
-
-
-def test_views_carry_their_captions():
-    figure = filters_and_feature_maps.views({"a": IMAGE.expand(2, 28, 28)}, {"a": ["4", "9"]}, "t")
-    assert [axes.get_title() for axes in figure.axes] == ["4", "9"]
-    assert np.allclose(figure.axes[1].images[0].get_array(), IMAGE)
 
 
 def test_flat_maps_keep_their_labels_apart():
@@ -329,8 +262,6 @@ def test_a_dollar_in_a_name_begins_no_formula():
     for figure in (
         plots.digit_grid(digits, name, [name]),
         plots.picture_row({name: IMAGE}, name),
-        filters_and_feature_maps.views({name: IMAGE.expand(1, 28, 28)}, {name: [name]}, name),
-        filters_and_feature_maps.attributions(255 * IMAGE, {name: {name: IMAGE}}, name),
         plots.answers({name: IMAGE}, {"probabilities": torch.ones(1, 10)}, name),
         prediction.preparations({name: {name: photo}}, name),
         plots.readings({name: row}, name),
