@@ -10,20 +10,18 @@ go to benchmarks/results/explorer.json. It takes a minute.
 import argparse
 import base64
 import json
-import os
 import re
-import shutil
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
 import torch
-from playwright.sync_api import sync_playwright
 
 import mnistlab as ml
 from benchmarks.measuring import machine, mnist, write
 from mnistlab.live import explorer
+from tools.browser import launched
 from tools.pictures import on_canvas
 
 WORKER = """
@@ -66,16 +64,9 @@ def main() -> None:
     run = ml.load(ml.home() / "models" / "cnn.safetensors")
     digits = mnist("test")[:turns]
     about, weights = explorer.packed(run)
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)))
     milliseconds: dict[str, list[float]] = {"forward": [], "preparation": [], "torch": []}
     apart = 0.0
-    with (
-        TemporaryDirectory() as folder,
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
-        torch.inference_mode(),
-    ):
+    with TemporaryDirectory() as folder, launched() as browser, torch.inference_mode():
         path = explorer.write(run, f"{folder}/page.html")
         page = browser.new_page()
         page.goto(path.as_uri())

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import jaxtyping
 import pytest
 
 from tests import shapes
+from tools.browser import NONE_HERE, chromium, launched
 
 # Before they are imported: the shapes and types in the annotations of these modules are checked while tests run.
 SHAPED = [
@@ -78,16 +78,9 @@ def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    """A real browser: the Chromium that MNISTLAB_CHROMIUM names, else the machine's own."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
+    """A real browser, one for all tests."""
+    if chromium() is None:
         absent = pytest.fail if os.environ.get("MNISTLAB_NEEDS_BROWSER") == "1" else pytest.skip
-        absent("no chromium: set MNISTLAB_CHROMIUM")
-    # Chromium's sandbox does not start for root, as in a container; the pages are our own.
-    # (While playwright runs, its loop runs in this thread: a test that needs asyncio.run needs a thread of its own.)
-    options = {"executable_path": path, "args": ["--no-sandbox"]}
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
+        absent(NONE_HERE)
+    with launched() as browser:
         yield browser

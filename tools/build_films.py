@@ -16,9 +16,8 @@ import torch
 from torch import nn
 
 import mnistlab as ml
+from mnistlab.course.disputed import DISPUTED
 from mnistlab.paths import written_whole
-
-DISPUTED = {947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729}
 
 
 def main() -> None:
@@ -51,7 +50,7 @@ def worst(model: nn.Module, digits: ml.Digits) -> int:
         logits = torch.cat([model(ml.normalise(images)) for images in digits.images.split(1000)])
     losses = nn.functional.cross_entropy(logits, digits.labels, reduction="none")
     losses[logits.argmax(1) == digits.labels] = 0
-    losses[list(DISPUTED)] = 0
+    losses[DISPUTED["test digit"].tolist()] = 0
     if not losses.any():
         raise SystemExit("The network makes no undisputed mistake: there is nothing to film for forward_misclassified.")
     return int(losses.argmax())

@@ -3,16 +3,13 @@
 python -m tools.draw_explorer
 """
 
-import os
-import shutil
 import tempfile
 from pathlib import Path
-
-from playwright.sync_api import sync_playwright
 
 import mnistlab as ml
 from mnistlab.live import explorer
 from mnistlab.paths import written_whole
+from tools.browser import launched
 
 STROKE = (
     (0.3, 0.3),
@@ -28,15 +25,7 @@ STROKE = (
 
 
 def main() -> None:
-    browsers = ("chromium", "chromium-browser", "google-chrome")
-    program = os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, browsers)), None)
-    if program is None:
-        raise SystemExit("No Chromium here: install one, or name it in MNISTLAB_CHROMIUM.")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser,
-    ):
+    with tempfile.TemporaryDirectory() as folder, launched() as browser:
         file = explorer.write(ml.load(ml.home() / "models" / "cnn.safetensors"), Path(folder) / "explorer.html")
         page = browser.new_page(viewport={"width": 1100, "height": 900})
         page.goto(file.as_uri())

@@ -10,6 +10,8 @@ from functools import wraps
 from html import escape
 from typing import Any
 
+from mnistlab.figures.colours import DARK_GREEN, DARK_ORANGE, GREY
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -22,7 +24,7 @@ class Verdict:
         return f"{self.state.capitalize()}: {self.message}"
 
     def _repr_html_(self) -> str:
-        colour = {"right": "#2e8540", "not yet": "#b85c00", "not attempted": "#6b6b6b"}[self.state]
+        colour = {"right": DARK_GREEN, "not yet": DARK_ORANGE, "not attempted": GREY}[self.state]
         sign = {"right": "✔", "not yet": "✘", "not attempted": "…"}[self.state]
         return (
             f"<p style='border-left:4px solid {colour};padding:.3em .8em'>"

@@ -11,6 +11,7 @@ def centre_in_box(ink: Tensor) -> Tensor:
     Bounding box → padded to a square → antialiased resample to 20×20 → pasted, by a whole number of
     pixels, so that the centre of mass comes nearest to pixel (14, 14). The order is QMNIST's
     reconstruction of the lost original (Yadav and Bottou, 2019). A picture without ink stays empty.
+    Photographs and drawings, whose edges are soft, come into the form through `reading.picture` instead.
     """
     rows, columns = (ink > 0).any(1).nonzero().flatten(), (ink > 0).any(0).nonzero().flatten()
     canvas = torch.zeros(28, 28, dtype=torch.uint8)

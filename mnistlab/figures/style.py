@@ -17,9 +17,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 
+from mnistlab.figures import colours
+
 INK = "gray_r"
-SIGNED = LinearSegmentedColormap.from_list("signed", ["#1763a6", "#ffffff", "#d9730d"])
-BLUE, ORANGE, GREEN, GREY = "#1763a6", "#d9730d", "#2e8540", "#6b6b6b"
+BLUE, ORANGE, GREEN, GREY = colours.BLUE, colours.ORANGE, colours.GREEN, colours.GREY
+SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, colours.PAPER, ORANGE])
 DPI = 110
 
 

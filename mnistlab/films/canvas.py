@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from mnistlab.figures import colours
+from mnistlab.figures.colours import rgb
 from mnistlab.live import player
 from mnistlab.paths import written_whole
 
@@ -23,9 +25,9 @@ WIDTH, HEIGHT = 960, 540
 SHORTEST = 60  # ms a frame; browsers slow down what is much quicker
 
 Colour = tuple[int, int, int]
-PAPER, INK, GREY, PALE = (255, 255, 255), (26, 26, 26), (107, 107, 107), (217, 217, 217)
-BLUE, ORANGE = (23, 99, 166), (217, 115, 13)  # below zero, above zero
-YELLOW, GREEN, RED = (255, 208, 0), (30, 140, 60), (200, 30, 30)  # being computed, the tracked cell, a wrong answer
+PAPER, INK, GREY, PALE = map(rgb, (colours.PAPER, colours.INK, colours.GREY, colours.PALE))
+BLUE, ORANGE = rgb(colours.BLUE), rgb(colours.ORANGE)
+YELLOW, GREEN, RED = rgb(colours.YELLOW), rgb(colours.GREEN), rgb(colours.RED)
 STEPS = 9  # shades of blue and of orange
 
 _LAYER = re.compile(r"\b(conv|norm|relu|pool|drop|dense)\d\b")
@@ -35,7 +37,7 @@ class Number(NamedTuple):
     """A value, and in words that a test understands what it is the value of, such as ("cell", "conv1", 3, 14, 9)."""
 
     value: float
-    origin: tuple
+    origin: tuple[Any, ...]
 
 
 class Words(NamedTuple):
@@ -50,7 +52,8 @@ class Words(NamedTuple):
 
 def mixed(one: Colour, other: Colour, share: float) -> Colour:
     """`one` with this share of `other` in it."""
-    return tuple(round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 def two_digits(limit: float) -> str:
@@ -73,7 +76,7 @@ class Sheet:
     """One frame in the making. Coordinates are pixels from the top left corner."""
 
     def __init__(self, other: "Sheet | None" = None) -> None:
-        self.image = other.image.copy() if other else Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+        self.image: Image.Image = other.image.copy() if other else Image.new("RGB", (WIDTH, HEIGHT), PAPER)
         self.words: list[Words] = list(other.words) if other else []
         self.draw = ImageDraw.Draw(self.image)
 
@@ -95,8 +98,8 @@ class Sheet:
             raise ValueError(f"{form!r} says a number that nobody can check; give it as a Number.")
         text = form.format(*(_Written(number.value) for number in numbers))
         font = _font(size, bold)
-        box = tuple(map(int, self.draw.textbbox(at, text, font=font, anchor=anchor)))
-        self.words.append(Words(text, box, size, form, numbers))
+        left, top, right, bottom = map(int, self.draw.textbbox(at, text, font=font, anchor=anchor))
+        self.words.append(Words(text, (left, top, right, bottom), size, form, numbers))
         self.draw.text(at, text, colour, font=font, anchor=anchor)
 
     def grey(self, at: tuple[int, int], pixels: Tensor, size: int) -> None:

@@ -16,7 +16,8 @@ CLASSES: list[Colour] = [
     (31, 119, 180), (255, 127, 14), (0, 90, 90), (120, 0, 80), (148, 103, 189),
     (140, 86, 75), (227, 119, 194), (90, 90, 90), (160, 160, 20), (23, 190, 207),
 ]  # fmt: skip
-PALETTE = [tuple(c) for c in np.concatenate([SHADES, GREYS[1:]]).tolist()] + CLASSES + [YELLOW, PALE]
+PALETTE = [*map(tuple, np.concatenate([SHADES, GREYS[1:]]).tolist()), *CLASSES, YELLOW, PALE]
+PASSED = PALETTE[len(SHADES) + 7]  # the middle grey
 FILTERS, MAP, TABLE, TOP, SIDE = 24, 316, 636, 128, 300
 
 
@@ -43,8 +44,8 @@ def training(snapshots: Mapping[int, nn.Module], digits: Digits) -> Film:
         sheet.write((24, 12), "Learning: step {:,}", Number(step, ("step", step)), size=28, bold=True)
         for place in range(len(steps)):
             wide = 912 / len(steps)
-            colour = GREYS[8] if place < frame else YELLOW if place == frame else PALE
-            sheet.box(24 + place * wide, 56, wide - 4, 6, tuple(int(part) for part in colour))
+            colour = PASSED if place < frame else YELLOW if place == frame else PALE
+            sheet.box(24 + place * wide, 56, wide - 4, 6, colour)
         _draw_filters(sheet, weights[step], limit)
         _draw_map(sheet, probabilities, digits.labels)
         _draw_table(sheet, answers, digits.labels)

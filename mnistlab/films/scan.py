@@ -1,6 +1,7 @@
 """A film of one filter on its way over a digit, its nine products beside it."""
 
 import torch
+from torch import nn
 
 from mnistlab.films.canvas import GREY, INK, PALE, PALETTE, PAPER, YELLOW, Film, Number, Sheet, two_digits
 from mnistlab.inspection.trace import INKED, Trace
@@ -15,16 +16,17 @@ def convolution_scan(trace: Trace, channel: int | None = None) -> Film:
     ValueError where the first layer is no 3×3 convolution of one channel with padding 1, or has no such filter.
     """
     step = next(iter(trace.steps.values()))
+    layer = step.layer
     plain = {"kernel_size": (3, 3), "padding": (1, 1), "stride": (1, 1), "dilation": (1, 1), "padding_mode": "zeros"}
-    if step.kind != "Conv2d" or any(getattr(step.layer, name) != value for name, value in plain.items()):
-        raise ValueError(f"A scan needs a first layer of 3×3 filters with padding 1, not {step.layer}.")
+    if not isinstance(layer, nn.Conv2d) or any(getattr(layer, name) != value for name, value in plain.items()):
+        raise ValueError(f"A scan needs a first layer of 3×3 filters with padding 1, not {layer}.")
     filters = len(step.output)
     if channel is None:
         maps = step.output.flatten(1)
         channel = int(torch.minimum(maps.amax(1), -maps.amin(1)).argmax())
     if not 0 <= channel < filters:
         raise ValueError(f"{step.name} has no filter {channel}; it has 0 to {filters - 1}.")
-    values, weights = step.output[channel], step.layer.weight[channel, 0].detach()
+    values, weights = step.output[channel], layer.weight[channel, 0].detach()
     ink = trace.digit[0] >= min(INKED, int(trace.digit.max()))
     rows, columns = ink.nonzero().T
     largest, smallest = (divmod(int(place), 28) for place in (values.argmax(), values.argmin()))
@@ -48,7 +50,7 @@ def convolution_scan(trace: Trace, channel: int | None = None) -> Film:
     base.box(PIXELS, TOP, 336, 336, PALE, line=1)
     shown = [Number(float(w), ("weight", *divmod(n, 3))) for n, w in enumerate(weights.flatten())]
     _table(base, TOP, weights, shown, float(weights.abs().max()))
-    bias = 0.0 if step.layer.bias is None else step.layer.bias[channel].item()
+    bias = 0.0 if layer.bias is None else layer.bias[channel].item()
     padded = torch.nn.functional.pad(step.input[0], (1, 1, 1, 1))
     windows = torch.nn.functional.unfold(padded[None, None], 3)[0]
     strongest = float((windows * weights.reshape(9, 1)).abs().max())

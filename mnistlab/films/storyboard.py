@@ -7,11 +7,11 @@ Geometry may move between two frames, numbers never do.
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mnistlab.films.canvas import (
     BLUE,
@@ -143,6 +143,8 @@ def forward(trace: Trace, show_progress: bool = True) -> Film:
     ValueError for another network, whose layers the storyboard does not know, and where the way of the tracked cell
     can only begin at the border. The progress shows in a terminal.
     """
+    from tqdm import tqdm
+
     if list(trace.steps) != [name for name, _ in CNN().named_children()]:
         raise ValueError("The film follows the reference network, layer by layer; trace a CNN.")
     says = f"A {trace.prediction} is read" if trace.truth is None else f"A {trace.truth} is read as {trace.prediction}"
@@ -175,10 +177,10 @@ def numbers(story: Story) -> None:
     for step in range(1, 9):
         moving = Sheet(sheet)
         share = step / 8
-        at = tuple(round(a + (b - a) * share) for a, b in zip(start, goal, strict=True))
+        left, top = (round(a + (b - a) * share) for a, b in zip(start, goal, strict=True))
         cell = round(DIGIT + (size - DIGIT) * share)
-        moving.grey(at, patch, cell)
-        moving.box(*at, 3 * cell, 3 * cell, YELLOW, line=3)
+        moving.grey((left, top), patch, cell)
+        moving.box(left, top, 3 * cell, 3 * cell, YELLOW, line=3)
         story.film.add(moving, BRIEF)
     sheet = moving
     sheet.write((goal[0], TOP), "as they lie in the file", size=20)
@@ -204,7 +206,7 @@ def products(story: Story) -> None:
     sheet.box(24 + columns[0] * DIGIT, TOP + rows[0] * DIGIT, 3 * DIGIT, 3 * DIGIT, YELLOW, line=3)
     size, tops = 58, TOP + 34
     lefts = LEFT, LEFT + 246, LEFT + 492
-    pixels, weights = trace.pixels[0][rows[0] :, columns[0] :][:3, :3], trace["conv1"].layer.weight[channel, 0].detach()
+    pixels, weights = trace.pixels[0][rows[0] :, columns[0] :][:3, :3], _weights(story, "conv1")[channel, 0]
     grey = trace.digit[0, rows[0] : rows[0] + 3, columns[0] : columns[0] + 3]
     sheet.write((lefts[0], TOP), "pixels", size=20)
     sheet.write((lefts[1], TOP), "filter: weights", size=20)
@@ -262,7 +264,7 @@ def sliding(story: Story) -> None:
     story.begin("The same nine weights everywhere")
     channel, row, column = story.ways["conv1"].cell
     values, limit = story.trace["conv1"].output[channel], story.limit("conv1")
-    weights = story.trace["conv1"].layer.weight[channel, 0].detach()
+    weights = _weights(story, "conv1")[channel, 0]
     base = story.sheet("conv1", "The same nine weights everywhere: a feature map")
     base.write((620, TOP), "one filter", size=20)
     base.signed((620, TOP + 32), weights, 30, float(weights.abs().max()))
@@ -405,9 +407,7 @@ def blocks(story: Story) -> None:
         maps = Number(len(story.trace[conv].input), ("shape", story.trace.before(conv), 0))
         _sum_of_maps(story, conv, norm, relu, False, f"{conv} adds up all {{}} maps before it", maps)
         count = Number(len(story.trace[relu].output), ("shape", relu, 0))
-        for layer, shape in ((relu, grid), (pool, POOLED.get(pool))):
-            if layer is None:
-                continue
+        for layer, shape in ((relu, grid), *([(pool, POOLED[pool])] if pool else [])):
             named = conv if layer == relu else layer
             what = "after ReLU" if layer == relu else "the largest of every four cells"
             caption = f"{named}: {{}} maps, {what}"
@@ -569,6 +569,11 @@ SCENES = (
 )
 
 
+def _weights(story: Story, conv: str) -> Tensor:
+    """(out, in, 3, 3) of a convolution."""
+    return cast(nn.Conv2d, story.trace[conv].layer).weight.detach()
+
+
 def _window(story: Story) -> tuple[list[int], list[int]]:
     """Rows and columns of the tracked cell's nine pixels."""
     row, column = story.ways["conv1"].cell[1:]
@@ -618,19 +623,19 @@ def _sum_of_maps(story: Story, conv: str, norm: str, relu: str, slow: bool, capt
     tracked = story.ways[trace.before(conv)].cell[0]
     top_five, others = ledger.largest(5)
     padded = F.pad(trace[conv].input, (1, 1, 1, 1))
-    weights = trace[conv].layer.weight[channel].detach()
+    weights = _weights(story, conv)[channel]
     values_limit = story.limit(trace.before(conv))
-    weights_limit = float(trace[conv].layer.weight.detach().abs().max())
+    weights_limit = float(_weights(story, conv).abs().max())
     longest = max(abs(share) for share in [*top_five, others])
     sheet = story.sheet(conv, caption, *given)
     story.see(sheet, conv)
-    for name, left in (
+    for heading, left in (
         ("map", LEFT),
         ("window", LEFT + 78),
         ("weights", LEFT + 172),
         ("sum of nine products", LEFT + 290),
     ):
-        sheet.write((left, TOP - 8), name, size=18, colour=GREY)
+        sheet.write((left, TOP - 8), heading, size=18, colour=GREY)
     for place, (source, share) in enumerate(top_five.items()):
         top = TOP + 20 + 50 * place
         name, ours = Number(source, ("channel", conv, *ledger.cell, place)), source == tracked
@@ -716,7 +721,7 @@ def _sum_lines(
 def _longest(ledger: Ledger, count: int) -> float:
     """The longest bar of a sum with so many lines."""
     largest, others = ledger.largest(count)
-    return max(abs(share) for share in [*largest, others])
+    return max(map(abs, [*map(float, largest), others]))
 
 
 def _bar(sheet: Sheet, zero: float, middle: float, share: float, longest: float, length: int) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mnistlab.data.digits import normalise
 from mnistlab.networks.hooks import Step, evaluating, recording
+from mnistlab.networks.layers import sides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,14 +268,14 @@ def _terms(step: Step, cell: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
     here = torch.tensor([cell])
     zeros = getattr(layer, "padding_mode", "") == "zeros" and not isinstance(layer.padding, str)
     if isinstance(layer, nn.Conv2d) and layer.groups == 1 and zeros:
-        window = _window(layer.kernel_size, layer.stride, layer.padding, layer.dilation, cell[1:])
+        window = _window(layer, cell[1:])
         channels = torch.arange(layer.in_channels).repeat_interleave(len(window))
         cells = torch.cat([channels[:, None], window.repeat(layer.in_channels, 1)], dim=1)
         weights = layer.weight[cell[0]].detach().flatten()
         inside = _inside(cells, step.input.shape)  # what lies in the padding is zero and makes no term
         return cells[inside], weights[inside], _bias(layer, cell[0])
     if isinstance(layer, nn.MaxPool2d):
-        window = _window(layer.kernel_size, layer.stride, layer.padding, layer.dilation, cell[1:])
+        window = _window(layer, cell[1:])
         cells = torch.cat([torch.full((len(window), 1), cell[0]), window], dim=1)
         cells = cells[_inside(cells, step.input.shape)]
         won = step.input[tuple(cells.T)].argmax()
@@ -294,11 +295,11 @@ def _terms(step: Step, cell: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
     raise ValueError(f"How {step.name}, a {step.kind}, makes a cell is not known here.")
 
 
-def _window(kernel_size, stride, padding, dilation, place: tuple[int, ...]) -> Tensor:
+def _window(layer: nn.Conv2d | nn.MaxPool2d, place: tuple[int, ...]) -> Tensor:
     """(k·k, 2) rows and columns, in the order of the weights, that may lie outside of the map."""
-    sides = ((n, n) if isinstance(n, int) else n for n in (kernel_size, stride, padding, dilation))
     axes = [
-        at * step - pad + spread * torch.arange(size) for at, size, step, pad, spread in zip(place, *sides, strict=True)
+        at * step - pad + spread * torch.arange(size)
+        for at, size, step, pad, spread in zip(place, *sides(layer), strict=True)
     ]
     return torch.cartesian_prod(*axes)
 

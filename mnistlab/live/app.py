@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mnistlab.analysis.predictions import CLASSES
 from mnistlab.data.digits import normalise
+from mnistlab.figures import colours
 from mnistlab.hardware import keep_freed_memory, share_freed_memory
 from mnistlab.live import explorer
 from mnistlab.networks.hooks import recording
@@ -39,7 +40,6 @@ MOST_FILES = 500  # at once
 HOUR = 60 * 60  # in seconds; how long an upload is kept, at most twice as long
 SESSIONS = 100  # whose last picture is kept in memory
 WAITING = 256  # requests; one more is told to come back later
-ORANGE = 0xD9, 0x73, 0x0D  # the colour of the strongest cell of a layer
 HINT = "<p>Nothing to read yet.</p>"
 HINT_MANY = f"<p>Choose up to {MOST_FILES} pictures, one digit each.</p>"
 # The explorer's pad, without what it shows beside; each new picture on it goes to `show`.
@@ -58,7 +58,9 @@ import(address).then(({ mount }) => {
   place.shadowRoot.append(style);
 });
 """
-STYLE = """
+STYLE = (
+    f".ml {{ {colours.CSS} }}"
+    + """
 .ml figure { margin: 0; overflow-x: auto; }
 .ml p, .ml figcaption { margin: .2rem 0; overflow-wrap: anywhere; }
 .ml h2 { font-size: 1.1rem; font-weight: 600; margin-bottom: .6rem; }
@@ -66,12 +68,12 @@ STYLE = """
 .ml img { max-width: none; background: #fff; border: 1px solid var(--border-color-primary); }
 .ml img { image-rendering: pixelated; }
 .ml .verdict { font-size: 1.6rem; font-weight: 600; }
-.ml .warning { border-left: 4px solid #d9730d; padding-left: .6rem; }
+.ml .warning { border-left: 4px solid var(--orange); padding-left: .6rem; }
 .ml .bars { display: grid; grid-template-columns: 1rem 1fr 4rem; gap: .25rem .6rem; align-items: center; }
 .ml .bars { font-variant-numeric: tabular-nums; margin-top: .6rem; }
 .ml .bars span:nth-child(3n) { text-align: right; }
 .ml .track { height: 1rem; background: var(--border-color-primary); border-radius: 2px; }
-.ml .track i { display: block; height: 100%; background: #1763a6; border-radius: 2px; }
+.ml .track i { display: block; height: 100%; background: var(--blue); border-radius: 2px; }
 .ml .steps { display: flex; flex-wrap: wrap; gap: .8rem; }
 .ml .steps img { height: min(7.5rem, 22vw); }
 .ml .maps { display: grid; gap: .8rem; }
@@ -83,6 +85,7 @@ STYLE = """
 .ml td p { margin: 0; color: color-mix(in srgb, currentColor 75%, transparent); }
 .ml tr { border-bottom: 1px solid var(--border-color-primary); }
 """
+)
 
 
 def build(predictor: Predictor | None = None) -> gr.Blocks:
@@ -260,7 +263,7 @@ def _maps(predictor: Predictor, image: Tensor) -> str:
 def _mosaic(maps: np.ndarray, columns: int) -> np.ndarray:
     """(K, H, W) → (rows · (H + 1), columns · (W + 1), 3) uint8, in reading order, grey lines between."""
     share = maps / (maps.max() or 1)
-    tiles = 255 - share[..., None] * (255 - np.array(ORANGE))
+    tiles = 255 - share[..., None] * (255 - np.array(colours.rgb(colours.ORANGE)))
     tiles = np.pad(tiles, [(0, -len(tiles) % columns), (0, 1), (0, 1), (0, 0)], constant_values=200)
     _, high, wide, _ = tiles.shape
     table = tiles.reshape(-1, columns, high, wide, 3).swapaxes(1, 2)

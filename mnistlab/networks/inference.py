@@ -11,7 +11,7 @@ from mnistlab.networks.hooks import evaluating
 
 def logits(
     model: nn.Module, images: Shaped[Tensor, "n 1 h w"], *, batch_size: int = 1000, precision: str = "float32"
-) -> Float[Tensor, "n *answers"]:
+) -> Float[Tensor, "n ..."]:
     """(N, 1, 28, 28) uint8 → (N, 10): what `model` says of each image, in eval mode, without gradients.
 
     The result lies where the images lie, in float32, or in float64 where the weights are. The model stays where it is

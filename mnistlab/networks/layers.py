@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -50,6 +50,23 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) 
     return (size + 2 * padding - kernel_size) // stride + 1
 
 
+class Sides(NamedTuple):
+    """A layer's window, along the rows and along the columns."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+
+def sides(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Sides:
+    """A layer's window as pairs, also where PyTorch keeps one number for both. ValueError for padding="same"."""
+    parts = layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1)
+    if isinstance(layer.padding, str):
+        raise ValueError(f'The padding is "{layer.padding}"; write it as a number of pixels.')
+    return Sides(*((part, part) if isinstance(part, int) else part for part in parts))
+
+
 def receptive_field(model: nn.Sequential) -> "pd.DataFrame":
     """What one cell of each convolution or pooling can see of the picture, indexed by layer name.
 
@@ -74,8 +91,7 @@ def receptive_field(model: nn.Sequential) -> "pd.DataFrame":
             continue
         if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             raise ValueError(f"What a cell of {name}, a {type(layer).__name__}, can see is not known here.")
-        parts = layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1)
-        kernel, stride, padding, dilation = (n if isinstance(n, int) else n[0] for n in parts)
+        kernel, stride, padding, dilation = (one for one, _ in sides(layer))
         size, start, step = size + dilation * (kernel - 1) * step, start - padding * step, step * stride
         rows[name] = {"size": size, "step": step, "start": start}
     return pd.DataFrame.from_dict(rows, orient="index")

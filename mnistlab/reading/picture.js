@@ -1,16 +1,9 @@
 // A picture of digits → MNIST's own form: the procedure of picture.py, function by function and under the
-// same names, for a page without Python. What there is OpenCV, numpy or Pillow stands at the end, no more of it than
-// is needed. tests/test_explorer_picture.py holds the two together: who changes one changes the other.
+// same names, for a page without Python. What OpenCV, numpy and Pillow do there stands at the end, no more of it than
+// is needed. Change both files together: tests/reading/test_picture_js.py compares what they do. The numbers in
+// capitals, SIZE to FAINT, are picture.py's own; its `script` writes them before this file.
 //
 // An image is { width, height, values }, row by row; a mask is an image of 0 and 1; a colour picture is three images.
-
-const SIZE = 320; // pixels of the longer side while looking for the ink
-const BOX = 100; // pixels of the longer side of a digit while its pen is measured
-const PEN = [0.08, 0.11]; // a pen thinner than the first share of the digit's size is made as wide as the second
-const SPECK = 0.03; // of the largest part's area: what is smaller is no stroke
-const LINE = 0.6; // of the sheet's width: a straight line that covers as much, and both ends, is printed
-const MOST_PARTS = 24; // that are looked at, the largest first
-const FAINT = 10; // grey levels: what differs less from the paper is no ink
 
 // RGBA as in an ImageData → steps, each an image with a name; digits, left to right; the number of the largest.
 function prepare(pixels, width, height) {

@@ -254,6 +254,7 @@ def test_thirteen_scenes_follow_one_cell(confident):
     assert inked.sum() >= 5 and (window.products > 0).any() and (window.products < 0).any()
 
 
+@pytest.fixture(scope="module")
 def all_films(confident, model, test_digits) -> list[Film]:
     trace, film = confident
     untrained = films.forward(ml.trace(ml.CNN(), trace.digit, 8), show_progress=False)
@@ -274,13 +275,13 @@ def assert_readable(film: Film) -> None:
             assert r1 <= l2 or r2 <= l1 or b1 <= t2 or b2 <= t1, (one, other)
 
 
-def test_nothing_overlaps_or_is_clipped(confident, model, test_digits):
-    for film in all_films(confident, model, test_digits):
+def test_nothing_overlaps_or_is_clipped(all_films):
+    for film in all_films:
         assert_readable(film)
 
 
-def test_the_files(confident, model, test_digits, tmp_path):
-    for number, film in enumerate(all_films(confident, model, test_digits)):
+def test_the_files(confident, all_films, tmp_path):
+    for number, film in enumerate(all_films):
         path = film.save(tmp_path / f"{number}.gif")
         assert path.stat().st_size <= 1_500_000
         with Image.open(path) as gif:
@@ -299,7 +300,7 @@ def test_the_files(confident, model, test_digits, tmp_path):
     assert 30 <= confident[1].seconds <= 50
 
 
-def test_the_committed_films(confident, model):
+def test_the_committed_films(confident, model, all_films):
     """Each is there, within its limits, made from the shipped weights; those that are quick to make are made anew."""
     folder = ml.home() / "animations"
     names = {"forward_confident", "forward_misclassified", "forward_untrained", "convolution_scan", "training"}
@@ -318,7 +319,7 @@ def test_the_committed_films(confident, model):
         digits = ml.load_digits("test")
         assert ml.trace(model, digits.images[wrong]).prediction != int(digits.labels[wrong])
         untrained = films.forward(ml.trace(ml.CNN(), trace.digit, trace.truth), show_progress=False)
-        new = {"confident": film, "untrained": untrained, "scan": films.convolution_scan(trace)}
+        new = {"confident": film, "untrained": untrained, "scan": all_films[3]}
         for name, one in new.items():
             (path,) = folder.glob(f"*{name}.gif")
             committed = list(iio.imiter(path, mode="RGB"))

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ import httpx
 from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Page, expect
 
+from mnistlab.figures import colours
 from mnistlab.live import app
+from tests.pages import watched
 from tests.trust.visitors import call, crowd, file_at, other_address, served, upload
 
 SAMPLES = ml.home() / "data" / "samples"
@@ -167,25 +170,18 @@ def test_says_what_it_lacks(server, predictor, monkeypatch):
 @pytest.fixture
 def open_page(browser: Browser, server: str) -> Iterator[Callable[..., Page]]:
     """Opens the page; at the end nothing has gone wrong in it, and it has asked nobody but the server."""
-    seen: list[str] = []
-    contexts = []
+    own = (f"{server}/", f"blob:{server}/", "data:")
+    chatter = ("log", "info", "debug", "warning")  # gradio's own
+    pages = ExitStack()
 
     def open_page(**options) -> Page:
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: message.type == "error" and seen.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        own = (f"{server}/", f"blob:{server}/", "data:")
-        page.on("request", lambda request: request.url.startswith(own) or seen.append(request.url))
+        page = pages.enter_context(watched(browser, *own, ignore=chatter, **options))
         page.goto(server)
         expect(page.locator(".pad")).to_be_visible(timeout=30_000)
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not seen
+    with pages:
+        yield open_page
 
 
 def choose(page: Page, picture: Path | dict) -> None:
@@ -227,6 +223,8 @@ def test_a_chosen_picture_is_read_step_by_step(open_page, predictor):
     said, prepared = predictor.predict(NINE), ml.prepare(NINE)
     expect(page.locator("p.verdict")).to_have_text(f"9 ({said.confidence:.1%} sure)")
     assert page.locator(".bars > b").all_inner_texts() == [*"0123456789"]
+    painted = page.locator(".bars i").first.evaluate("bar => getComputedStyle(bar).backgroundColor")
+    assert painted == "rgb({}, {}, {})".format(*colours.rgb(colours.BLUE))
     shares = [f"{chance:.1%}" for chance in said.probabilities.tolist()]
     assert page.locator(".bars > span:not(.track)").all_inner_texts() == shares
     widths, track = (
@@ -250,7 +248,7 @@ def test_a_chosen_picture_is_read_step_by_step(open_page, predictor):
     for number, values in enumerate(maps / maps.max()):
         top, left = divmod(number, 16)
         tile = tiles[29 * top :, 29 * left :][:28, :28]
-        np.testing.assert_allclose(tile[..., 2], 255 - values * (255 - 0x0D), atol=1.01)
+        np.testing.assert_allclose(tile[..., 2], 255 - values * (255 - colours.rgb(colours.ORANGE)[2]), atol=1.01)
 
 
 def test_each_stroke_is_answered(open_page):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import nbformat
@@ -20,6 +21,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 import mnistlab as ml
 from mnistlab.live import explorer
 from mnistlab.live.explorer.widget import Explorer
+from tests.pages import watched
 
 EVIL = "<img src=x onerror=alert(1)>\n& two"
 HINT = "Draw a digit, or choose, drop or paste a picture of one."
@@ -84,6 +86,14 @@ def test_where_no_kernel_runs_the_page_stands_for_it(test_digits):
         Explorer(ml.Ensemble(1))
 
 
+def test_a_widget_folds_and_packs_its_network_once(test_digits, monkeypatch):
+    packed, asked = explorer.packed, []
+    monkeypatch.setattr(explorer, "packed", lambda run: asked.append(run) or packed(run))
+    model = ml.CNN()
+    Explorer(model, digits=test_digits[:2])._repr_mimebundle_()
+    assert asked == [model]
+
+
 # In a page, with a model that keeps what is saved
 
 MODEL = """async ([script, state]) => {
@@ -118,31 +128,23 @@ SAVED = """() => saved.slice(1).map(({ picture, said }) =>
 @pytest.fixture
 def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """Opens a page with a widget; at the end nothing has gone wrong in it, and it has asked for nothing."""
-    seen: list[str] = []
-    contexts = []
+    path = tmp_path / "page.html"
+    pages = ExitStack()
 
     def show(drawn: Explorer | None = None, said: str = "", picture: bytes = b"", views: int = 1, **options) -> Page:
         drawn = drawn or Explorer()
-        path = tmp_path / f"page{len(contexts)}.html"
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Pad</title>'
         body = "<style>:root { color-scheme: light dark }</style>" + '<div class="view"></div>' * views
         path.write_text(f'<!DOCTYPE html><html lang="en">{head}<body>{body}', encoding="utf-8")
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: seen.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url.startswith(("blob:", path.as_uri())) or seen.append(request.url))
+        page = pages.enter_context(watched(browser, "blob:", path.as_uri(), **options))
         page.goto(path.as_uri())
         state = {"said": said, "network": drawn.network, "digits": drawn.digits}
         state |= {"picture": base64.b64encode(picture).decode(), "weights": base64.b64encode(drawn.weights).decode()}
         page.evaluate(MODEL, [str(Explorer._esm), state])
         return page
 
-    yield show
-    for context in contexts:
-        context.close()
-    assert not seen
+    with pages:
+        yield show
 
 
 def saved(page: Page, count: int) -> list[bytes]:

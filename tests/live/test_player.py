@@ -5,6 +5,7 @@ import io
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 import mnistlab as ml
 from mnistlab import films
 from mnistlab.live.player import html
+from tests.pages import watched
 
 EVIL = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too'"
 SCENES = [(0, "The start"), (9, EVIL), (20, "The end")]
@@ -125,28 +127,20 @@ def test_films_hold_what_they_are_to_test():
 @pytest.fixture
 def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """Opens a page with a body; at the end nothing has gone wrong in it, and it has asked for nothing."""
-    seen: list[str] = []
-    contexts = []
+    path = tmp_path / "page.html"
+    pages = ExitStack()
 
     def show(*body: str, clock: bool = False, motion: str = "reduce", **options) -> Page:
-        path = tmp_path / f"page{len(contexts)}.html"
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Film</title>'
         path.write_text(f'<!DOCTYPE html><html lang="en">{head}<body>{"".join(body)}', encoding="utf-8")
-        contexts.append(browser.new_context(reduced_motion=motion, **options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: seen.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url == path.as_uri() or seen.append(request.url))
+        page = pages.enter_context(watched(browser, path.as_uri(), reduced_motion=motion, **options))
         if clock:
             page.clock.install(time=0)
         page.goto(path.as_uri())
         return page
 
-    yield show
-    for context in contexts:
-        context.close()
-    assert not seen
+    with pages:
+        yield show
 
 
 def pictures(stage: Locator, frames: Sequence[int]) -> list[np.ndarray]:

@@ -175,6 +175,29 @@ def test_receptive_field_of_any_stack_agrees_with_gradients(layers):
     assert seen.amax(0).tolist() == [start + cell * step + size - 1] * 2
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(1, 1, (3, 5), stride=(1, 2), padding=(0, 1)),
+        nn.Conv2d(1, 1, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.AvgPool2d((2, 3), padding=(1, 0)),
+    ],
+)
+def test_sides_are_what_the_layer_computes_with(layer):
+    window = layers.sides(layer)
+    found = [
+        layers.output_size(*each)
+        for each in zip((28, 20), window.kernel_size, window.stride, window.padding, strict=True)
+    ]
+    assert found == list(layer(torch.zeros(1, 1, 28, 20)).shape[2:]) and window.dilation == (1, 1)
+
+
+def test_sides_refuse_a_word_for_the_padding():
+    with pytest.raises(ValueError, match='The padding is "same"; write it as a number of pixels'):
+        ml.receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3, padding="same")))
+
+
 def test_receptive_field_refuses_what_it_cannot_follow():
     with pytest.raises(ValueError, match="a ConvTranspose2d"):
         ml.receptive_field(nn.Sequential(nn.ConvTranspose2d(1, 1, 3)))

@@ -2,9 +2,9 @@
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +15,6 @@ import mnistlab as ml
 from mnistlab.reading import picture
 from tools.glyphs import FORMS, written
 
-SCRIPT = Path(picture.__file__).with_suffix(".js")
 SAMPLES = ml.home() / "data" / "samples"
 # Within one function and in a worker, as on the page.
 WORKER = """(() => { %s
@@ -67,7 +66,7 @@ def took() -> Iterator[dict[str, list[float]]]:
 def both(browser: Browser, took: dict[str, list[float]]) -> Iterator[Both]:
     """An RGBA picture prepared by Python and by the script, at the same time."""
     page = browser.new_page()
-    page.evaluate(START, WORKER % SCRIPT.read_text(encoding="utf-8"))
+    page.evaluate(START, WORKER % picture.script())
 
     def both(pixels: np.ndarray, kind: str = "others") -> tuple[picture.Preparation, picture.Preparation]:
         height, width = pixels.shape[:2]
@@ -192,8 +191,17 @@ def test_photographs_and_scans(both):
     assert len(files) == 142 and np.mean(np.array(away) <= 2) >= 0.95 and np.mean(away) <= 0.2
 
 
+def test_the_scripts_numbers_are_pythons(monkeypatch):
+    numbers = re.findall(r"^const ([A-Z_]+) = ([\d.]+|\[[\d., ]+\]);", picture.script(), flags=re.MULTILINE)
+    assert len(numbers) == len(dict(numbers)) == 7
+    for name, number in numbers:
+        assert np.array_equal(json.loads(number), getattr(picture, name)), name
+    monkeypatch.setattr(picture, "SIZE", 200)
+    assert "const SIZE = 200;" in picture.script()
+
+
 def test_the_script_is_plain():
     """It is joined to others within one function, so it exports nothing and needs nothing of a page."""
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = picture.script()
     assert not [word for word in ("import ", "export ", "require(", "document", "window", "Canvas") if word in script]
     assert not [line for line in script.splitlines() if len(line) > 120 or line != line.rstrip()]

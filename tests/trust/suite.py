@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,12 +29,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import torch
-from playwright.sync_api import sync_playwright
 
 import mnistlab as ml
 from benchmarks.measuring import machine
 from mnistlab.paths import written_whole
 from tests.trust import accidents, hostile, injected, visitors
+from tools.browser import chromium, launched
 
 FILE = Path(__file__).parent / "results.json"
 ROOT = Path(__file__).parents[2]
@@ -332,22 +331,15 @@ def read_pages() -> Row:
     with tempfile.TemporaryDirectory() as name:
         os.environ["MNISTLAB_HOME"] = name
         pages, alive = injected.pages(Path(name)), []
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        with launched() as browser:
             for page in pages:
                 alive += [f"{page.name}: {what}"[:300] for what in injected.came_alive(browser, page)]
-            browser.close()
     return {"tried": len(pages), "faults": alive}
 
 
 def pages() -> dict[str, Row]:
     what = "pages around names, labels and cards that hold scripts, in a browser"
     return {what: alone(read_pages) if chromium() else not_here("there is no Chromium")}
-
-
-def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return os.environ.get("MNISTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 # Numbers

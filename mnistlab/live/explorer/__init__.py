@@ -6,9 +6,11 @@
 
 import base64
 import json
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from html import escape
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,12 +18,12 @@ from torch import Tensor, nn
 
 from mnistlab.data.digits import MEAN, STD, Digits
 from mnistlab.data.sources import load_digits
-from mnistlab.networks.layers import folded
+from mnistlab.figures import colours
+from mnistlab.networks.layers import folded, output_size, sides
 from mnistlab.paths import written_whole
 from mnistlab.runs import Run
 
 HERE = Path(__file__).parent
-PICTURE = HERE.parents[1] / "reading" / "picture.js"  # beside picture.py, which it mirrors
 INSTEAD = "Here stands a page to draw on, live where scripts may run: in JupyterLab, and in the exported page."
 STYLE = """:root { color-scheme: light dark; }
 body { max-width: 66rem; margin: 0 auto; padding: .5rem 1rem 3rem; font-family: system-ui, sans-serif; }"""
@@ -31,11 +33,27 @@ class ExplorerError(ValueError):
     """A network cannot be explored; the message says which layer is in the way."""
 
 
+@dataclass(frozen=True, repr=False)
 class Page:
-    """The explorer as a piece of HTML, for a notebook's output or any page; it fetches nothing."""
+    """The explorer as a piece of HTML, for a notebook's output or any page; it fetches nothing.
 
-    def __init__(self, html: str) -> None:
-        self.html = html
+    network, weights: as `packed` gives them; None and nothing for a pad alone.  digits: as `samples` gives them.
+    """
+
+    network: dict[str, Any] | None
+    weights: bytes
+    digits: list[dict[str, Any]]
+
+    @cached_property
+    def html(self) -> str:
+        model = self.network and self.network | {"weights": base64.b64encode(self.weights).decode()}
+        return (
+            f'<div class="mnistlab-explorer">\n<p>{escape(INSTEAD)}</p>\n'
+            f'<script type="text/plain" data-part="module">{module()}</script>\n'
+            f'<script type="application/json" data-part="model">{_json(model)}</script>\n'
+            f'<script type="application/json" data-part="digits">{_json(self.digits)}</script>\n'
+            f"<script>\n{START}\n</script>\n</div>\n"
+        )
 
     def _repr_html_(self) -> str:
         return self.html
@@ -49,7 +67,8 @@ def show(run: Run | nn.Sequential | None, digits: Digits | None = None) -> Page:
     digits: to pick from; by default, beside a network, the first of each class in the test set.
     Raises ExplorerError for layers that it cannot show.
     """
-    return Page(_html(run, digits))
+    network, weights = (None, b"") if run is None else packed(run)
+    return Page(network, weights, [] if run is None and digits is None else samples(digits))
 
 
 def write(run: Run | nn.Sequential, path: str | Path, digits: Digits | None = None) -> Path:
@@ -63,7 +82,7 @@ def write(run: Run | nn.Sequential, path: str | Path, digits: Digits | None = No
         "<h1>How does it read your digit?</h1>\n"
         "<p>Draw one, and see every number that the network makes of it, each with the sum behind it, "
         "from the pixels to the answer.</p>\n"
-        f"{_html(run, digits)}</main>\n</body>\n</html>\n"
+        f"{show(run, digits).html}</main>\n</body>\n</html>\n"
     )
     with written_whole(path) as part:
         part.write_text(page, encoding="utf-8")
@@ -73,13 +92,21 @@ def write(run: Run | nn.Sequential, path: str | Path, digits: Digits | None = No
 @cache
 def module() -> str:
     """The explorer as one JavaScript module: `mount(element, model, options)`, and `render` for anywidget."""
-    files = (PICTURE, HERE / "network.js", HERE / "explorer.js", HERE / "explorer.css")
-    picture, network, explorer, style = (file.read_text(encoding="utf-8") for file in files)
-    thinking = f"const thinking = () => {{\n{picture}\n{network}\nreturn {{ prepare, Network }};\n}};\n"
-    return f"const STYLE = {json.dumps(style)};\n{thinking}\n{explorer}"
+    from mnistlab.reading import picture  # here, because it brings OpenCV
+
+    files = ("network.js", "explorer.js", "explorer.css")
+    network, explorer, style = ((HERE / name).read_text(encoding="utf-8") for name in files)
+    style = f":host {{ {colours.CSS} }}\n{style}"
+    drawn = {"BLUE": colours.BLUE, "ORANGE": colours.ORANGE, "GREEN": colours.GREEN}
+    return (
+        f"const STYLE = {json.dumps(style)};\n"
+        f"const COLOURS = {json.dumps(drawn)};\nconst SEEN = {picture.SIZE};\n"
+        f"const thinking = () => {{\n{picture.script()}\n{network}\nreturn {{ prepare, Network }};\n}};\n"
+        f"\n{explorer}"
+    )
 
 
-def packed(run: Run | nn.Sequential) -> tuple[dict, bytes]:
+def packed(run: Run | nn.Sequential) -> tuple[dict[str, Any], bytes]:
     """What `mount` takes for a model, and its weights: half floats, stage by stage, weights before biases."""
     model, temperature = (run.model, run.temperature) if isinstance(run, Run) else (run, 1.0)
     layers = _layers(model)
@@ -87,7 +114,8 @@ def packed(run: Run | nn.Sequential) -> tuple[dict, bytes]:
         row = folded(nn.Sequential(*(layer for _, layer in layers)))
     except ValueError as error:
         raise ExplorerError(str(error)) from error
-    stages, weights = [], []
+    stages: list[dict[str, Any]] = []
+    weights: list[Tensor] = []
     shape = (1, 28, 28)
     for number, layer in row.named_children():
         name = layers[int(number)][0]
@@ -128,7 +156,7 @@ def _layers(model: nn.Module, within: str = "") -> list[tuple[str, nn.Module]]:
     ]
 
 
-def _stage(name: str, layer: nn.Module, shape: tuple[int, int, int]) -> tuple[dict, list[Tensor]]:
+def _stage(name: str, layer: nn.Module, shape: tuple[int, int, int]) -> tuple[dict[str, Any], list[Tensor]]:
     """What `mount` is told of a layer that is given cells of `shape`, and its weights."""
     maps, rows, columns = shape
     size = maps * rows * columns
@@ -137,31 +165,30 @@ def _stage(name: str, layer: nn.Module, shape: tuple[int, int, int]) -> tuple[di
         return {"name": name, "kind": "dense", "shape": (layer.out_features, 1, 1)}, _with_bias(layer)
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.running_mean is not None:
         _fit(name, "numbers", layer.num_features, size if isinstance(layer, nn.BatchNorm1d) else maps)
-        factors = (layer.weight if layer.affine else 1) / (layer.running_var + layer.eps).sqrt()
+        factors = (layer.weight if layer.affine else 1) / (cast(Tensor, layer.running_var) + layer.eps).sqrt()
         shifts = (layer.bias if layer.affine else 0) - layer.running_mean * factors
         return {"name": name, "kind": "norm", "shape": shape, "factors": layer.num_features}, [factors, shifts]
     kind = {nn.Conv2d: "conv", nn.MaxPool2d: "maxpool", nn.AvgPool2d: "avgpool"}.get(type(layer))
-    if kind is None:
+    if kind is None or not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         raise ExplorerError(f"The explorer cannot show {name}, a {type(layer).__name__}.")
-    stage = {"name": name, "kind": kind}
-    for part in ("kernel_size", "stride", "padding"):
-        sides = getattr(layer, part)
-        sides = (sides, sides) if isinstance(sides, int | str) else sides
-        if sides[0] != sides[1] or isinstance(sides[0], str) or (kind != "conv" and part == "padding" and sides[0]):
+    try:
+        window = sides(layer)
+        kernel, stride, padding, _ = (one for one, _ in window)
+        height, width = (output_size(n, kernel, stride, padding) for n in (rows, columns))
+    except ValueError as error:
+        raise ExplorerError(f"The explorer cannot show {name}. {error}") from error
+    for part, (one, other) in window._asdict().items():
+        if one != other or (part == "padding" and one and kind != "conv"):
             raise ExplorerError(f"The explorer shows square windows, and no padded pools: not the {part} of {name}.")
-        stage[part.removesuffix("_size")] = sides[0]
     usual = {"dilation": 1, "groups": 1, "ceil_mode": False, "padding_mode": "zeros", "divisor_override": None}
     for part, value in usual.items():
         if getattr(layer, part, value) not in (value, (value, value)):
             raise ExplorerError(f"The explorer knows no {part} such as that of {name}.")
-    kernel, stride, padding = stage["kernel"], stage["stride"], stage["padding"]
-    if kernel > min(rows, columns) + 2 * padding:
-        raise ExplorerError(f"The windows of {name} are {kernel}×{kernel}, too large for maps of {rows}×{columns}.")
-    height, width = ((n + 2 * padding - kernel) // stride + 1 for n in (rows, columns))
-    if kind == "conv":
-        _fit(name, "maps", layer.in_channels, maps)
-    out = layer.out_channels if kind == "conv" else maps
-    return stage | {"shape": (out, height, width)}, _with_bias(layer) if kind == "conv" else []
+    stage = {"name": name, "kind": kind, "kernel": kernel, "stride": stride, "padding": padding}
+    if not isinstance(layer, nn.Conv2d):
+        return stage | {"shape": (maps, height, width)}, []
+    _fit(name, "maps", layer.in_channels, maps)
+    return stage | {"shape": (layer.out_channels, height, width)}, _with_bias(layer)
 
 
 def _fit(name: str, what: str, wanted: int, given: int) -> None:
@@ -173,11 +200,12 @@ def _with_bias(layer: nn.Conv2d | nn.Linear) -> list[Tensor]:
     return [layer.weight, torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias.cpu()]
 
 
-def samples(digits: Digits | None = None) -> list[dict]:
+def samples(digits: Digits | None = None) -> list[dict[str, Any]]:
     """What `mount` takes for digits to pick from."""
     if digits is None:
         digits = load_digits("test")
-        digits = digits[torch.tensor([int((digits.labels == label).nonzero()[0]) for label in range(10)])]
+        known = cast(Tensor, digits.labels).tolist()
+        digits = digits[torch.tensor([known.index(label) for label in range(10)])]
     labels = [None] * len(digits) if digits.labels is None else digits.labels.tolist()
     pixels = [base64.b64encode(image.cpu().numpy().tobytes()).decode() for image in digits.images]
     return [{"label": label, "pixels": levels} for label, levels in zip(labels, pixels, strict=True)]
@@ -194,21 +222,6 @@ START = """for (const host of document.querySelectorAll(".mnistlab-explorer:not(
     host.explorer.pick(0);
   });
 }"""
-
-
-def _html(run: Run | nn.Sequential | None, digits: Digits | None) -> str:
-    model = None
-    if run is not None:
-        model, weights = packed(run)
-        model["weights"] = base64.b64encode(weights).decode()
-    picked = [] if run is None and digits is None else samples(digits)
-    return (
-        f'<div class="mnistlab-explorer">\n<p>{escape(INSTEAD)}</p>\n'
-        f'<script type="text/plain" data-part="module">{module()}</script>\n'
-        f'<script type="application/json" data-part="model">{_json(model)}</script>\n'
-        f'<script type="application/json" data-part="digits">{_json(picked)}</script>\n'
-        f"<script>\n{START}\n</script>\n</div>\n"
-    )
 
 
 def _json(content: object) -> str:

@@ -8,12 +8,12 @@
 //   whenever another picture stands on the pad, with the bytes of its file, or null where the reader did not put it
 //   there, and with its 784 grey levels, or null where there is no digit on it.
 //
-// Before this file stand STYLE, the style sheet, and `thinking`, a function that returns { prepare, Network }: all
-// arithmetic, without a page, so that a worker can have it too.
+// Before this file stand STYLE, the style sheet; COLOURS, as #rrggbb; SEEN, how many pixels of a picture's longer side
+// are looked at; and `thinking`, a function that returns { prepare, Network }: all arithmetic, without a page, so that a
+// worker can have it too.
 
 const PAPER = 280; // pixels of the pad's sides
 const LARGEST = 10e6; // bytes of a file; Jupyter's server loses what is much larger, without a word
-const SEEN = 320; // pixels of a picture's longer side that are looked at
 const UNDOABLE = 50; // steps
 const LISTED = 5; // terms of a sum that are shown one by one
 
@@ -21,8 +21,8 @@ const ROUNDED = "Computed in full and shown rounded, so a last digit may differ 
 const HINT = "Draw a digit, or choose, drop or paste a picture of one.";
 const STEPS = { ink: "ink found", "one digit": "cropped", pen: "pen, if thin, wider", "28×28": "28×28, centred" };
 const READY = "28×28 already";
-const [ORANGE, BLUE] = [[222, 105, 14], [29, 101, 178]];
-const GREEN = "#1a9641"; // the cell that is looked into
+const [BLUE, ORANGE] = [COLOURS.BLUE, COLOURS.ORANGE].map((name) =>
+  [1, 3, 5].map((at) => parseInt(name.slice(at, at + 2), 16)));
 
 const DESK = `<div class="explorer">
   <div class="desk">
@@ -184,7 +184,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
   const weights = typeof model?.weights === "string" ? bytesOf(model.weights) : model?.weights;
   const { network, ask, stop } = thinker(model && { ...model, weights: null }, weights, show);
   const stages = network?.stages ?? [];
-  let thought = null; // of the newest picture: { steps, digits, subject, digit, outputs }
+  let thought = null; // of the newest picture: { image, blank, steps, digits, subject, digit, outputs }
   let told = ""; // what Python says of it
 
   // --- the pad
@@ -331,7 +331,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
   find(".answer").hidden = find(".network").hidden = !network;
 
   function show(newest, { image, file, blank, by }) {
-    thought = { ...newest, blank };
+    thought = { ...newest, blank, image };
     const { digit, outputs } = thought;
     canvas.setAttribute("aria-label", blank ? "Blank paper" : "Paper with a picture");
     remark();
@@ -433,7 +433,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
       }
       if (at?.number !== number) continue;
       const map = Math.floor(at.cell / (height * width));
-      Object.assign(screen, { strokeStyle: GREEN, lineWidth: 2 * devicePixelRatio });
+      Object.assign(screen, { strokeStyle: COLOURS.GREEN, lineWidth: 2 * devicePixelRatio });
       screen.strokeRect((map % across) * step, Math.floor(map / across) * step, side, side);
     }
   }
@@ -572,7 +572,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     screen.drawImage(picture(thought.digit, 28, 28, 255, GREY), 0, 0, 28 * unit, 28 * unit);
     const { top, bottom, left, right } = network.view(number, cell);
     const [high, wide] = [bottom - top + 1, right - left + 1];
-    Object.assign(screen, { strokeStyle: "#2ecc71", lineWidth: 2 });
+    Object.assign(screen, { strokeStyle: COLOURS.GREEN, lineWidth: 2 });
     screen.strokeRect(left * unit + 1, top * unit + 1, wide * unit - 2, high * unit - 2);
     const part = high * wide === 784 ? "the whole digit" : `${high}×${wide} pixels`;
     parts.seen.textContent = number === 0 ? "the pixel" : `sees ${part}`;
@@ -589,7 +589,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     const [high, wide] = [parts.map.height / height, parts.map.width / width];
     screen.imageSmoothingEnabled = false;
     screen.drawImage(picture(values, height, width, largest(output)), 0, 0, parts.map.width, parts.map.height);
-    Object.assign(screen, { strokeStyle: GREEN, lineWidth: 3 });
+    Object.assign(screen, { strokeStyle: COLOURS.GREEN, lineWidth: 3 });
     screen.strokeRect(column * wide, row * high, wide, high);
     parts.mapped.textContent = at.number === 0 ? "normalised pixels" : `map ${map} of ${name}`;
     parts.map.setAttribute("aria-label",

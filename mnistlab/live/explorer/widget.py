@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
@@ -32,7 +33,7 @@ class Explorer(anywidget.AnyWidget):
     _esm = explorer.module()
     network = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     weights = traitlets.CBytes().tag(sync=True)
-    digits = traitlets.List().tag(sync=True)
+    digits: traitlets.List[Any] = traitlets.List().tag(sync=True)
     picture = traitlets.CBytes().tag(sync=True, echo_update=False)
     digit = traitlets.CBytes().tag(sync=True, echo_update=False)
     said = traitlets.Unicode().tag(sync=True)
@@ -44,10 +45,8 @@ class Explorer(anywidget.AnyWidget):
         digits: Digits | None = None,
     ) -> None:
         self._answer = answer
-        self._page = explorer.show(run, digits)
-        network, weights = (None, b"") if run is None else explorer.packed(run)
-        samples = [] if run is None and digits is None else explorer.samples(digits)
-        super().__init__(network=network, weights=weights, digits=samples)
+        self._page = page = explorer.show(run, digits)
+        super().__init__(network=page.network, weights=page.weights, digits=page.digits)
 
     @property
     def image(self) -> Image.Image | None:
@@ -60,7 +59,7 @@ class Explorer(anywidget.AnyWidget):
         return torch.frombuffer(bytearray(self.digit), dtype=torch.uint8).view(1, 28, 28) if self.digit else None
 
     @traitlets.observe("picture")
-    def _say(self, _: dict) -> None:
+    def _say(self, _: dict[str, Any]) -> None:
         self.said = ""
         if self._answer is None or not self.picture:
             return
@@ -71,7 +70,7 @@ class Explorer(anywidget.AnyWidget):
         except Exception as error:  # Jupyter would hide it in a log
             self.said = f"{type(error).__name__}: {error}"
 
-    def _repr_mimebundle_(self, **options: object) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """As a widget, and, for where no kernel runs, as the page that lives without one."""
-        data, metadata = super()._repr_mimebundle_(**options)
+        data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
         return data | {"text/html": self._page.html}, metadata

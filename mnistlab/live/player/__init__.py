@@ -5,6 +5,8 @@ import json
 from html import escape
 from pathlib import Path
 
+from mnistlab.figures import colours
+
 HERE = Path(__file__).parent
 
 
@@ -20,7 +22,7 @@ def html(webp: bytes, label: str, scenes: list[tuple[int, str]]) -> str:
     source = f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
     return (
         f'<div class="mnistlab-player" data-scenes="{escape(json.dumps(scenes))}">\n'
-        f"<style>\n{style}</style>\n"
+        f"<style>\n.mnistlab-player {{ {colours.CSS} }}\n{style}</style>\n"
         f'<img src="{source}" alt="{escape(label)}">\n'
         f"<script>\n{script}</script>\n"
         "</div>\n"
