@@ -36,6 +36,7 @@ MAY_IMPORT_LEAVES = {
     "mnistlab.__main__": LEAVES,  # the command line
     "shipping": {"live"},
     "films": {"live"},  # only the player
+    "course": {"films", "live"},  # the lessons stand on top of both
 }
 
 
