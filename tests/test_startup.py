@@ -13,6 +13,7 @@ from benchmarks.startup import CONTESTANTS
 TORCH = {"torch", "numpy"}
 HEAVY = {"torchvision", "sklearn", "scipy", "matplotlib", "seaborn", "IPython", "torch._dynamo", "sympy"}
 READING = {"pandas", "cv2", "PIL"}
+RESULT = ml.home() / "benchmarks" / "results" / "startup.json"
 SAMPLE = ml.home() / "data" / "samples" / "photo_ruled_9_2.jpg"
 
 
@@ -53,8 +54,9 @@ def test_the_library_imports_what_it_uses(code, without):
     assert not imported(code) & without
 
 
+@pytest.mark.skipif(not RESULT.exists(), reason="not measured yet: python -m benchmarks.startup")
 def test_the_measured_ratios_are_within_their_bounds():
-    found = json.loads((ml.home() / "benchmarks" / "results" / "startup.json").read_text(encoding="utf-8"))
+    found = json.loads(RESULT.read_text(encoding="utf-8"))
     assert set(found["ratios"]) == set(CONTESTANTS)
     for name, (_, most) in CONTESTANTS.items():
         assert found["ratios"][name]["median"] <= most == found["ratios"][name]["most"], name

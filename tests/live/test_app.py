@@ -28,6 +28,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from mnistlab.figures import colours
 from mnistlab.live import app
+from mnistlab.reading import picture
 from tests.pages import watched
 from tests.trust.visitors import call, crowd, file_at, other_address, served, upload
 
@@ -162,6 +163,13 @@ def test_says_what_it_lacks(server, predictor, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(ImportError, match=r"The page needs gradio\. Get it with: pip install -e '\.\[app\]'"):
         runpy.run_path(app.__file__)
+
+
+def test_a_picture_is_prepared_once_an_answer(predictor, monkeypatch):
+    pixels, calls = picture._pixels, []
+    monkeypatch.setattr(picture, "_pixels", lambda given: (calls.append(1), pixels(given))[1])
+    verdict, steps, maps = app._shown(predictor, NINE.read_bytes())
+    assert len(calls) == 1 and str(predictor.predict(NINE)) in verdict and steps and maps
 
 
 # In a browser
