@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from html import escape
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,13 +96,13 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
     def show(picture: str | None) -> tuple[str, str, str]:
         return _shown(predictor, base64.b64decode(picture)) if picture else (HINT, "", "")
 
-    def show_many(files: list[dict] | None) -> str:
+    def show_many(files: list[dict[str, Any]] | None) -> str:
         try:
             return _listed(_read(predictor, files)) if files else HINT_MANY
         except PictureError as error:
             return f'<p class="warning">{escape(str(error))}</p>'
 
-    def predict(picture: dict | None) -> dict:
+    def predict(picture: dict[str, Any] | None) -> dict[str, Any]:
         if not picture:
             raise gr.Error("Send a picture.", print_exception=False)
         try:
@@ -111,7 +112,7 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
         del said["image"]
         return said | {"probabilities": said["probabilities"].tolist()}
 
-    def predict_many(files: list[dict] | None) -> list[dict]:
+    def predict_many(files: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         try:
             table = _read(predictor, files or [])
         except PictureError as error:
@@ -127,7 +128,7 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
             for row in table.astype(object).where(table.notna(), None).to_dict("records")
         ]
 
-    plain = {"elem_classes": "ml", "apply_default_css": False}
+    plain: dict[str, Any] = {"elem_classes": "ml", "apply_default_css": False}
     with gr.Blocks(title="mnistlab", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
         gr.Markdown("# Which digit is this?")
         with gr.Tab("One digit"):
@@ -143,15 +144,16 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
             table = gr.HTML(HINT_MANY, **plain)
         picture, result = gr.File(label="Picture", visible=False), gr.JSON(label="Result", visible=False)
 
-        one = {"concurrency_id": "one", "concurrency_limit": 2}
-        many = {"concurrency_id": "many", "concurrency_limit": 1}
-        hidden = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
-        raw = {"preprocess": False}  # so that a file comes with the name that its owner gave it
+        one: dict[str, Any] = {"concurrency_id": "one", "concurrency_limit": 2}
+        many: dict[str, Any] = {"concurrency_id": "many", "concurrency_limit": 1}
+        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
+        raw: dict[str, Any] = {"preprocess": False}  # so that a file comes with the name that its owner gave it
         pad.input(show, pad, [answer, steps, maps], **one, **hidden)
         files.change(show_many, files, table, api_visibility="private", show_progress="minimal", **raw, **many)
         gr.on([], predict, picture, result, api_name="predict", **raw, **one)
         gr.on([], predict_many, files, result, api_name="predict_many", **raw, **many)
-    return page.queue(max_size=WAITING)
+    page.queue(max_size=WAITING)
+    return page
 
 
 def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
@@ -173,8 +175,15 @@ def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port:
             theme=theme,
             css=STYLE,
             prevent_thread_lock=True,
-            **{"quiet": True, "inline": False, "footer_links": [], "share": False, "run_history": False},
-            **dict.fromkeys(("enable_monitoring", "ssr_mode", "pwa", "mcp_server"), False),
+            quiet=True,
+            inline=False,
+            footer_links=[],
+            share=False,
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
         )
     except OSError as error:
         raise OSError(f"{host}:{port} cannot be had; something else may be there. Give another port.") from error
@@ -194,11 +203,11 @@ def wait(page: gr.Blocks) -> None:
 # --- files
 
 
-def _name(file: dict) -> str:
+def _name(file: dict[str, Any]) -> str:
     return file["orig_name"] or Path(file["path"]).name
 
 
-def _place(file: dict) -> Path:
+def _place(file: dict[str, Any]) -> Path:
     """Where an upload lies; PictureError for other places, of which gradio lets pass what looks like an address."""
     path = Path(file["path"]).resolve()
     if not path.is_relative_to(Path(get_upload_folder()).resolve()):
@@ -206,12 +215,12 @@ def _place(file: dict) -> Path:
     return path
 
 
-def _own(message: str, file: dict) -> str:
+def _own(message: str, file: dict[str, Any]) -> str:
     """With the name that its owner gave the file instead of ours."""
     return message.replace(str(Path(file["path"]).resolve()), _name(file))
 
 
-def _read(predictor: Predictor, files: Sequence[dict]) -> pd.DataFrame:
+def _read(predictor: Predictor, files: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The table of `Predictions`, one row a file."""
     if len(files) > MOST_FILES:
         raise PictureError(f"{len(files)} files are more than {MOST_FILES}. Send them in parts.")

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from copy import deepcopy
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -61,10 +61,14 @@ class Sides(NamedTuple):
 
 def sides(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Sides:
     """A layer's window as pairs, also where PyTorch keeps one number for both. ValueError for padding="same"."""
-    parts = layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1)
     if isinstance(layer.padding, str):
         raise ValueError(f'The padding is "{layer.padding}"; write it as a number of pixels.')
-    return Sides(*((part, part) if isinstance(part, int) else part for part in parts))
+
+    def pair(part: Any) -> tuple[int, int]:
+        high, wide = (part, part) if isinstance(part, int) else part
+        return high, wide
+
+    return Sides(*(pair(getattr(layer, name, 1)) for name in Sides._fields))
 
 
 def receptive_field(model: nn.Sequential) -> "pd.DataFrame":
