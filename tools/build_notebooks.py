@@ -3,9 +3,10 @@
     python -m tools.build_notebooks [notebooks/04_training.ipynb …]      default: all of them
 
 Each notebook is run whole, in its own folder, on MNIST. Its outputs are cleaned of timestamps. Each figure that a cell
-shows in its last line is also written to visualizations/, named after the notebook and the call that made it. Cells
-tagged `check` are folded. A stamp in the metadata says what the outputs depend on: the code, the library's version and
-the checkpoints that the code names. A notebook that fails, or that writes to stderr, is left as it was.
+shows in its last line is also written to visualizations/, named after the notebook and the function that the line
+calls (or the variable that it shows). Cells tagged `check` are folded. A stamp in the metadata says what the outputs
+depend on: the code, the library's version and the checkpoints that the code names. A notebook that fails, or that
+writes to stderr, is left as it was.
 """
 
 import ast
@@ -36,12 +37,15 @@ def stamp(notebook: nbformat.NotebookNode) -> dict:
 
 
 def maker(source: str) -> str | None:
-    """The function that a cell calls in its last line, such as "confusion" for `plots.confusion(predictions)`."""
+    """What a cell's figure is named after: the function that its last line calls, or the variable that it shows.
+
+    "confusion" for `plots.confusion(predictions)`, "untrained" for `untrained`.
+    """
     last = ast.parse(source).body[-1:]
-    call = last[0].value if last and isinstance(last[0], ast.Expr) else None
-    if not isinstance(call, ast.Call):
-        return None
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
+    shown = last[0].value if last and isinstance(last[0], ast.Expr) else None
+    if isinstance(shown, ast.Call):
+        return shown.func.attr if isinstance(shown.func, ast.Attribute) else getattr(shown.func, "id", None)
+    return shown.id if isinstance(shown, ast.Name) else None
 
 
 def execute(path: Path) -> nbformat.NotebookNode:

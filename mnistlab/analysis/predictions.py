@@ -57,7 +57,7 @@ class Predictions:
 
     def __getitem__(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> "Predictions":
         """The predictions of some digits, counted anew: of a slice, of these numbers, or of a boolean mask."""
-        chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, None if len(rows) else int)]
         return Predictions(self.table.iloc[chosen].reset_index(drop=True), self.source)
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """The figures that several notebooks share. Each function takes what it draws and returns a Figure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None
 
 def picture_row(pictures: dict[str, Tensor], title: str, of: Sourced | None = None, *, signed: bool = False) -> Figure:
     """A few (H, W) pictures in a row, each under its name, on one scale; any size from 2×2 up."""
-    alt = f"Pictures side by side: {'; '.join(pictures)}."
+    alt = f"Pictures side by side: {_listed(pictures)}."
     figure = Figure(len(pictures) * 2.5, 3.3, title, alt, of)
     limit = max(float(p.abs().max()) for p in pictures.values()) if signed else None
     for axes, (name, picture) in zip(
@@ -153,7 +153,7 @@ def answers(
 
     numbers: kind → (N, 10), a row for each picture; the largest bar is orange.
     """
-    alt = f"Pictures ({'; '.join(pictures)}), and beside each its ten {' and '.join(numbers)} as bars."
+    alt = f"Pictures ({_listed(pictures)}), and beside each its ten {' and '.join(numbers)} as bars."
     figure = Figure(3 + 3.6 * len(numbers), 2.2 * len(pictures) + 0.7, title, alt, of)
     grid = figure.subplots(len(pictures), 1 + len(numbers), width_ratios=[1] + [2] * len(numbers), squeeze=False)
     for row, (line, (name, picture)) in enumerate(zip(grid, pictures.items(), strict=True)):
@@ -180,7 +180,7 @@ def readings(
     """Named lines of pictures, each with what was said of it and whether to mark that, in orange."""
     count = max(map(len, rows.values()))
     tall = [max(picture.shape[0] / picture.shape[1] for picture, *_ in found) for found in rows.values()]
-    alt = f"Rows of pictures ({'; '.join(rows)}), each picture with what was said of it."
+    alt = f"Rows of pictures ({_listed(rows)}), each picture with what was said of it."
     figure = Figure(1.5 * count + 0.9, sum(1.4 * share + 0.4 for share in tall) + 0.6, title, alt, of)
     grid = figure.subplots(len(rows), count, squeeze=False, height_ratios=tall)
     for line, (name, found) in zip(grid, rows.items(), strict=True):
@@ -192,3 +192,8 @@ def readings(
             axes.spines[:].set(color=ORANGE if marked else "#bbbbbb", linewidth=3 if marked else 1)
         line[0].set_ylabel(name, parse_math=False, fontsize=12)
     return figure
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The names in one line, where some of them are written in two."""
+    return "; ".join(" ".join(name.split()) for name in names)

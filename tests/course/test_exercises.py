@@ -1,6 +1,9 @@
 """Every checker accepts the right answer, tells a stub from an attempt, and refuses wrong answers with a reason."""
 
+import itertools
+import json
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -9,11 +12,14 @@ import torch.nn.functional as F
 
 from mnistlab.course import (
     architecture,
+    architectures,
     dataset,
     filters_and_feature_maps,
     forward_propagation,
     misclassifications,
     prediction,
+    shipping,
+    speed,
     training,
 )
 from mnistlab.course.check import Verdict
@@ -65,6 +71,71 @@ def gaps(confidences, right):
     return np.array(found).T
 
 
+def parameters(sizes):
+    return sum((before + 1) * after for before, after in itertools.pairwise(sizes))
+
+
+def gain(a, b):
+    errors = [statistics.variance(values) / len(values) for values in (a, b)]
+    return statistics.mean(b) - statistics.mean(a), sum(errors) ** 0.5
+
+
+def shuffle(images, order):
+    return images.flatten(1)[:, order].view(-1, 1, 28, 28)
+
+
+def shuffled_in_place(images, order):
+    images.copy_(shuffle(images, order))
+    return images
+
+
+def scattered(images, order):
+    made = torch.empty_like(images).flatten(1)
+    made[:, order] = images.flatten(1)
+    return made.view(-1, 1, 28, 28)
+
+
+def each_by_itself(images, order):
+    return torch.stack([image.flatten()[torch.randperm(784)].view(1, 28, 28) for image in images])
+
+
+def work(i, o, k, side, batch):
+    return i * o * k * k * side * side * batch
+
+
+def every(size, rank, count):
+    return range(rank, size, count), len(range(rank, size, count)) * count / size
+
+
+def runs(size, rank, count):
+    """Neighbours together, the first workers one more where it does not divide."""
+    mine = np.array_split(np.arange(size), count)[rank]
+    return mine, len(mine) * count / size
+
+
+def cut(size, rank, count):
+    return range(rank * (size // count), (rank + 1) * (size // count)), 1.0
+
+
+def last_takes_the_rest(size, rank, count):
+    each = size // count
+    mine = range(rank * each, size if rank == count - 1 else (rank + 1) * each)
+    return mine, len(mine) * count / size
+
+
+def quantise(weights, largest=127, rounded=torch.round, size=torch.abs):
+    step = float(size(weights).max()) / largest
+    return rounded(weights / step).to(torch.int8), step
+
+
+def header(content, order="little", start=8):
+    return json.loads(content[start : start + int.from_bytes(content[:8], order)])
+
+
+def tensors(content):
+    return {name: entry for name, entry in header(content).items() if name != "__metadata__"}
+
+
 RIGHT = [
     (dataset.check_ink_share, lambda images: (images > 0).float().mean()),
     (dataset.check_invert, lambda images: ~images),
@@ -90,6 +161,25 @@ RIGHT = [
     (prediction.check_tempered, lambda logits, temperature: (logits / temperature).softmax(0)),
     (prediction.check_gap, lambda confidences, right: np.prod(np.abs(gaps(confidences, right)), 0).sum()),
     (filters_and_feature_maps.check_dead_share, lambda outputs: 1 - (outputs > 0).any(3).any(2).any(0).double().mean()),
+    (architectures.check_mlp_parameters, parameters),
+    (architectures.check_shuffle, shuffle),
+    (architectures.check_gain, gain),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 3 * work(i, o, k, s, b) / rate),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: torch.tensor(3.0).double() * work(i, o, k, s, b) / rate),
+    (speed.check_share, every),
+    (speed.check_share, runs),
+    (
+        speed.check_share,
+        lambda n, rank, count: (torch.arange(n)[rank::count], len(range(rank, n, count)) / (n / count)),
+    ),
+    (speed.check_speed_up, lambda share, factor: 1 / (1 - share + share / factor)),
+    (shipping.check_quantise, quantise),
+    (shipping.check_quantise, lambda w: [(w / (w.abs().max() / 127)).round().to(torch.int8), w.abs().max() / 127]),
+    (shipping.check_p99, lambda times: np.percentile(times, 99)),
+    (shipping.check_p99, lambda times: sorted(times)[int(0.99 * len(times))]),
+    (shipping.check_p99, lambda times: sorted(times)[int(0.99 * len(times)) - 1]),
+    (shipping.check_shapes, lambda content: {name: entry["shape"] for name, entry in tensors(content).items()}),
+    (shipping.check_shapes, lambda content: {name: tuple(entry["shape"]) for name, entry in tensors(content).items()}),
 ]
 
 WRONG = [
@@ -296,6 +386,92 @@ WRONG = [
     (prediction.check_gap, lambda c, right: np.abs(c - right).mean(), "single digits"),
     (prediction.check_gap, lambda c, right: 100 * np.prod(np.abs(gaps(c, right)), 0).sum(), "percent"),
     (prediction.check_gap, lambda c, right: 0.5, "it should be"),
+    (architectures.check_mlp_parameters, lambda s: sum(a * b for a, b in itertools.pairwise(s)), "one bias"),
+    (architectures.check_mlp_parameters, lambda s: parameters(s) + s[0], "pixels"),
+    (architectures.check_mlp_parameters, lambda s: (s[0] + 1) * s[1], "PyTorch's layers have"),
+    (architectures.check_shuffle, scattered, "other way"),
+    (architectures.check_shuffle, lambda images, order: images.flatten(1)[:, order], "(5, 1, 28, 28)"),
+    (architectures.check_shuffle, shuffled_in_place, "have been changed"),
+    (architectures.check_shuffle, each_by_itself, "same order"),
+    (architectures.check_gain, lambda a, b: (-gain(a, b)[0], gain(a, b)[1]), "turned round"),
+    (
+        architectures.check_gain,
+        lambda a, b: (gain(a, b)[0], (np.var(a, ddof=1) + np.var(b, ddof=1)) ** 0.5),
+        "surer",
+    ),
+    (architectures.check_gain, lambda a, b: (gain(a, b)[0], (np.var(a) / len(a) + np.var(b) / len(b)) ** 0.5), "n − 1"),
+    (
+        architectures.check_gain,
+        lambda a, b: (gain(a, b)[0], sum((np.var(v, ddof=1) / len(v)) ** 0.5 for v in (a, b))),
+        "root of the sum",
+    ),
+    (architectures.check_gain, lambda a, b: gain(a, b)[0], "two numbers"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: work(i, o, k, s, b) / rate, "forward pass alone"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 2 * work(i, o, k, s, b) / rate, "backward pass alone"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 6 * work(i, o, k, s, b) / rate, "counts as one"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 3 * work(i, o, k, s, 1) / rate, "one digit"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 3 * work(i, o, 1, s, b) / rate, "kernel_size² products"),
+    (
+        speed.check_floor_seconds,
+        lambda i, o, k, s, b, rate: 3 * i * o * k * s * s * b / rate,
+        "kernel_size is to be squared",
+    ),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 3 * i * o * k * k * s * b / rate, "side is to be squared"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 3 * work(1, o, k, s, b) / rate, "one slice"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 3 * work(i, o, k, 1, b) / rate, "every place"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 3 * work(i, o, k, s, b), "at `rate` a second"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: rate / (3 * work(i, o, k, s, b)), "steps a second"),
+    (speed.check_floor_seconds, lambda i, o, k, s, b, rate: 1.0, "it should be"),
+    (speed.check_share, cut, "do not divide"),
+    (speed.check_share, last_takes_the_rest, "keeps all others waiting"),
+    (speed.check_share, lambda n, rank, count: (range(n), 1.0), "twice"),
+    (speed.check_share, lambda n, rank, count: (range(rank + 1, n + 1, count), 1.0), "positions go from 0"),
+    (speed.check_share, lambda n, rank, count: (every(n, rank, count)[0], 1.0), "same weight"),
+    (speed.check_share, lambda n, rank, count: (every(n, rank, count)[0], len(range(rank, n, count)) / n), "averaged"),
+    (speed.check_share, lambda n, rank, count: (every(n, rank, count)[0], n), "they should be"),
+    (speed.check_share, lambda n, rank, count: len(range(rank, n, count)), "two things"),
+    (speed.check_share, lambda n, rank, count: ([], 1.0), "only 0 digits"),
+    (speed.check_speed_up, lambda share, factor: 1 - share + share / factor, "one over it"),
+    (speed.check_speed_up, lambda share, factor: 1 / (share + (1 - share) / factor), "other part"),
+    (speed.check_speed_up, lambda share, factor: factor, "the rest takes as long"),
+    (speed.check_speed_up, lambda share, factor: 1 - share + share * factor, "Add up times"),
+    (speed.check_speed_up, lambda share, factor: 1 / (1 - share), "still takes some time"),
+    (speed.check_speed_up, lambda share, factor: 1.0, "the whole becomes"),
+    (shipping.check_quantise, lambda w: quantise(w, 128), "no int8"),
+    (shipping.check_quantise, lambda w: quantise(w, 63.5), "127 on each side"),
+    (shipping.check_quantise, lambda w: quantise(w, 100), "a step should be"),
+    (shipping.check_quantise, lambda w: quantise(w, rounded=torch.trunc), "cuts off"),
+    (shipping.check_quantise, lambda w: quantise(w, rounded=lambda codes: codes / 2), "at most half a step"),
+    (shipping.check_quantise, lambda w: quantise(w, size=lambda w: w), "abs() first"),
+    (shipping.check_quantise, lambda w: (quantise(w)[0], 1 / quantise(w)[1]), "turned round"),
+    (shipping.check_quantise, lambda w: (quantise(w)[0], (w.max() - w.min()) / 255), "both sides of 0"),
+    (shipping.check_quantise, lambda w: (quantise(w)[0].float(), quantise(w)[1]), "torch.int8"),
+    (shipping.check_quantise, lambda w: quantise(w)[0], "two things"),
+    (shipping.check_quantise, lambda w: (quantise(w)[0][0], quantise(w)[1]), "one code for each weight"),
+    (shipping.check_quantise, lambda w: (quantise(w)[0], w.abs().amax((1, 2)) / 127), "one step for all"),
+    (shipping.check_p99, max, "slowest call"),
+    (shipping.check_p99, np.mean, "the mean"),
+    (shipping.check_p99, np.median, "half of the calls"),
+    (shipping.check_p99, lambda times: sorted(times, reverse=True)[int(0.99 * len(times))], "fast end"),
+    (shipping.check_p99, lambda times: np.percentile(times, 90), "one call in ten"),
+    (shipping.check_p99, lambda times: 0.99 * max(times), "Count calls"),
+    (shipping.check_p99, lambda times: times[int(0.99 * len(times))], "Sort them first"),
+    (shipping.check_p99, lambda times: np.percentile(times, 99) / 1000, "should take no longer"),
+    (shipping.check_p99, lambda times: np.percentile(times, 99.9) * 2, "took 1000"),
+    (shipping.check_shapes, lambda content: header(content, "big"), "lowest byte first"),
+    (shipping.check_shapes, lambda content: header(content, start=0), "begins at byte 8"),
+    (shipping.check_shapes, lambda content: {n: e["shape"] for n, e in header(content).items()}, "leave it out"),
+    (shipping.check_shapes, lambda content: {n: e.get("shape") for n, e in header(content).items()}, "no tensor"),
+    (shipping.check_shapes, lambda content: tensors(content), "only its shape"),
+    (
+        shipping.check_shapes,
+        lambda content: {n: e["data_offsets"] for n, e in tensors(content).items()},
+        "begin and end",
+    ),
+    (shipping.check_shapes, lambda content: {n: len(e["shape"]) for n, e in tensors(content).items()}, "you say"),
+    (shipping.check_shapes, lambda content: {n: e["shape"][::-1] for n, e in tensors(content).items()}, "you say"),
+    (shipping.check_shapes, lambda content: list(tensors(content)), "a dict is asked for"),
+    (shipping.check_shapes, lambda content: {}, "not in your answer"),
 ]
 
 CHECKERS = list(dict.fromkeys(check for check, _ in RIGHT))  # not a set: parallel workers must agree on the order

@@ -127,6 +127,20 @@ def test_a_figure_takes_one_line(notebook):
             assert last.lineno == last.end_lineno and maker(cell.source), cell.source
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("plots.confusion(predictions)", "confusion"),
+        ("picture = draw(3)\npicture", "picture"),
+        ("print(1)\ndraw(digits[:3])", "draw"),
+        ("figure = draw(3)", None),
+        ("", None),
+    ],
+)
+def test_a_figure_is_named_after_what_the_last_line_calls_or_shows(source, name):
+    assert maker(source) == name
+
+
 def test_checks_stand_in_cells_of_their_own(notebook):
     for cell in code(notebook):
         asserts = any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cell.source)))
