@@ -3,16 +3,37 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 from math import isclose
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mnistlab.course.check import NotYet, call, checker
 from mnistlab.data.digits import Digits
-from mnistlab.figures.style import BLUE, GREEN, GREY, INK, ORANGE, bare, titled
+from mnistlab.figures import plots
+from mnistlab.figures.style import BLUE, GREEN, GREY, INK, ORANGE, Figure, Sourced, bare
+
+STEP = "milliseconds a step of 128 digits"
+OTHER = ("crops of 24×24", "batches of 256", "compiled")  # the rungs that change what is learned
+
+
+def times_as_fast(turns: pd.DataFrame) -> pd.Series:
+    """How many times as fast as the first column each column is: the ratio within a turn, its median over the turns."""
+    return turns.rdiv(turns.iloc[:, 0], axis=0).median()
+
+
+def reached(measured: dict[str, Any]) -> pd.DataFrame:
+    """Recipes from benchmarks/results/accuracy.json, a row each: seconds of training, and the share that was right."""
+    to = sorted(measured["to"].items(), key=lambda row: not row[1]["config"])  # ours first
+    rows = {
+        f"ours, planned for {name}" if row["config"] else name: (row["seconds"], row["accuracy"]["mean"])
+        for name, row in to
+    }
+    right = 1 - measured["usual_errors_after_one_epoch"] / 10_000
+    rows["the tutorial's loop, one epoch"] = (measured["usual_epoch_seconds"]["median"], right)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["seconds", "right"])
 
 
 def durations(
@@ -22,26 +43,29 @@ def durations(
     *,
     ends: tuple[pd.DataFrame, pd.DataFrame] | None = None,
     notes: Sequence[str] | None = None,
-    floors: dict[str, float] | None = None,
-    marked: dict[str, Sequence[str]] | None = None,
-    source: str = "",
+    marked: Sequence[str] = (),
+    of: Sourced | None = None,
 ) -> Figure:
     """A bar for each number of `table`, its rows from top to bottom, its columns side by side.
 
     ends: two tables of the same shape, the lower and the upper end of each bar's whisker.  notes: what stands behind
-    each row's last bar (default: every bar's number).  floors: named dashed lines.  marked: rows with orange bars, and
-    in the legend what that means.
+    each row's last bar (default: every bar's number).  marked: rows that change what is learned; their bars are orange.
     """
     count, wide = table.shape
-    floors, marked = floors or {}, marked or {}
-    figure = titled(10, 0.9 + count * (0.12 + 0.27 * wide) + 0.3 * len(floors) + 0.4, title, source)
+    behind = [""] * count if notes is None else [f" ({note})" for note in notes]
+    told = [
+        f"{name}: " * (wide > 1)
+        + "; ".join(f"{row} {value:.3g}{note}" for (row, value), note in zip(values.items(), behind, strict=True))
+        for name, values in table.items()
+    ]
+    alt = f"Bars of {x}: {'. '.join(told)}."
+    figure = Figure(10, 0.9 + count * (0.12 + 0.27 * wide) + 0.4, title, alt, of)
     axes = figure.subplots()
-    orange = {row for rows in marked.values() for row in rows}
-    reach = max(float((ends[1] if ends else table).to_numpy().max()), *floors.values(), 0.0)
+    reach = float((ends[1] if ends else table).to_numpy().max())
     high = 0.8 / wide
     for column, (name, values) in enumerate(table.items()):
         places = np.arange(count) + (column - (wide - 1) / 2) * high
-        colours = [ORANGE if row in orange else (BLUE, ORANGE, GREEN, GREY)[column] for row in table.index]
+        colours = [ORANGE if row in marked else (BLUE, ORANGE, GREEN, GREY)[column] for row in table.index]
         axes.barh(places, values, 0.92 * high, color=colours, label=name)
         tips = values.to_numpy()
         if ends:
@@ -50,28 +74,96 @@ def durations(
         last = column == wide - 1
         said = [f"{value:.3g}" for value in values] if notes is None else notes if last else [""] * count
         for place, tip, words in zip(places, tips, said, strict=True):
-            paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over a floor's line
-            axes.text(tip + 0.012 * reach, place, words, va="center", fontsize=11, bbox=paper if words else None)
-    for number, (name, value) in enumerate(floors.items()):
-        top = -0.75 - 0.45 * number
-        axes.plot([value] * 2, [top, count - 0.5], color="black", linestyle="--", lw=1.5, zorder=2.5)
-        axes.text(value + 0.008 * reach, top, name, va="center", fontsize=11)
+            axes.text(tip + 0.012 * reach, place, words, va="center", fontsize=11)
     axes.set_yticks(range(count), table.index, fontsize=11)
-    axes.set(xlabel=x, xlim=(0, 1.13 * reach), ylim=(count - 0.45, -0.55 - 0.5 * len(floors)))
-    handles, names = axes.get_legend_handles_labels()
-    handles, names = (handles, names) if wide > 1 else ([], [])
-    handles += [Rectangle((0, 0), 1, 1, color=ORANGE) for _ in marked]
+    axes.set(xlabel=x, xlim=(0, 1.13 * reach), ylim=(count - 0.45, -0.55))
+    handles, names = axes.get_legend_handles_labels() if wide > 1 else ([], [])
+    if marked:
+        handles, names = [*handles, Rectangle((0, 0), 1, 1, color=ORANGE)], [*names, "changes what is learned"]
     if handles:
-        axes.legend(handles, [*names, *marked], frameon=False, fontsize=11, loc="best")
+        axes.legend(handles, names, frameon=False, fontsize=11, loc="best")
     sns.despine(figure)
     return figure
 
 
-def shared_batch(batch: Digits, count: int, title: str) -> Figure:
+def race(turns: pd.DataFrame, title: str, x: str, of: Sourced | None = None) -> Figure:
+    """Durations of contestants that took turns, a row for each turn, a column for each contestant.
+
+    A bar is the median over the turns, its whisker goes from the first to the third quarter, and behind it stands how
+    many times as fast as the first column it is.
+    """
+    low, middle, high = (turns.quantile(share).to_frame("") for share in (0.25, 0.5, 0.75))
+    notes = [f"{ratio:.2f}×" for ratio in times_as_fast(turns)]
+    return durations(middle, title, x, ends=(low, high), notes=notes, marked=OTHER, of=of)
+
+
+def operations(times: pd.Series, digits: Digits) -> Figure:
+    """Where a step's time goes: the milliseconds of each kind of operation."""
+    most = str(times.idxmax())
+    title = f"{most[0].upper()}{most[1:]}: {times.max() / times.sum():.0%} of {times.sum():.0f} milliseconds a step"
+    return durations(times.to_frame("ms"), title, STEP, of=digits)
+
+
+def here(turns: pd.DataFrame, digits: Digits) -> Figure:
+    """The ladder as it was raced in the notebook: milliseconds for 128 digits, a row for each turn."""
+    title = f"The last rung is {times_as_fast(turns).iloc[-1]:.1f} times as fast as the first, here and now"
+    return race(turns, title, "milliseconds for 128 digits", digits)
+
+
+def ladder(epochs: pd.DataFrame, same: Sequence[str]) -> Figure:
+    """The ladder as it was measured beforehand: seconds an epoch, a row for each turn.
+
+    same: the rungs that do the same sums, in order.
+    """
+    title = f"On MNIST, with more turns: {times_as_fast(epochs)[same[-1]]:.1f} times as fast for the same sums"
+    return race(epochs, title, "seconds an epoch of 60,000 digits")
+
+
+def floor(share: pd.Series, digits: Digits) -> Figure:
+    """How near each rung comes to its floor: floor ÷ measured time, in percent."""
+    title = f"The floor is {share.iloc[0]:.0f}% of the first rung's time, {share.iloc[-1]:.0f}% of the last one's"
+    return durations(share.to_frame("%"), title, "floor / measured time (%), each in its own precision", of=digits)
+
+
+def left(both: pd.DataFrame, digits: Digits) -> Figure:
+    """Where a step's time goes before and after: a row for each kind of operation, a column for each loop."""
+    after = both.iloc[:, -1]
+    share = after.filter(like="conv").sum() / after.sum()
+    title = f"What is left: {share:.0%} convolutions, {1 - share:.0%} all the rest"
+    return durations(both, title, STEP, of=digits)
+
+
+def schedule(wrong: pd.DataFrame) -> Figure:
+    """Errors in percent over the steps: a column for one learning rate, and one for a schedule."""
+    plain, falling = wrong.iloc[-1]
+    title = f"After {wrong.index[-1]} steps: {plain:.1f}% wrong at one learning rate, {falling:.1f}% with a schedule"
+    return plots.curves(wrong, title, "steps of 128 digits", "wrong on validation (%)", log_y=True)
+
+
+def accuracy(table: pd.DataFrame) -> Figure:
+    """The training seconds of each recipe, and behind each bar its accuracy; from `reached`."""
+    quick, usual = table.loc["ours, planned for 99.5%"], table.iloc[-1]
+    title = f"{quick['right']:.2%} after {quick['seconds']:.0f} seconds; "
+    title += f"the tutorial's loop needs {usual['seconds']:.0f} for one epoch"
+    notes = [f"{share:.2%}" for share in table["right"]]
+    return durations(table[["seconds"]], title, "seconds of training", notes=notes)
+
+
+def rounding(apart: pd.DataFrame, digits: Digits) -> Figure:
+    """How far the losses of two runs are apart, step by step: a column for each precision."""
+    apart = apart.clip(lower=1e-17).rename(lambda row: row + 1)  # zero has no place on a logarithmic axis
+    most = apart.max()
+    title = f"float64 agrees within {most['float64']:.1g}; in float32 rounding grows to {most['float32']:.1g}"
+    return plots.curves(apart, title, "step", "difference of the losses", log_y=True, of=digits)
+
+
+def workers(batch: Digits, count: int, title: str) -> Figure:
     """How `count` workers take one step on one batch: each digit goes to the worker whose lane it lies in."""
     colours = (BLUE, ORANGE, GREEN, GREY)
     most = -(-len(batch) // count)
-    figure = titled(11.5, 0.8 + 1.3 * count, title, batch.source)
+    lanes = "; ".join(f"worker {n} takes {', '.join(map(str, range(n, len(batch), count)))}" for n in range(count))
+    alt = f"The {len(batch)} digits of a batch in {count} lanes ({lanes}). The workers meet twice a step."
+    figure = Figure(11.5, 0.8 + 1.3 * count, title, alt, batch)
     axes = bare(figure.subplots())
     stages = {"forward": most + 0.9, "backward": most + 4.6, "step": most + 8.3}
     for rank in range(count):
@@ -82,7 +174,7 @@ def shared_batch(batch: Digits, count: int, title: str) -> Figure:
             edge = (place, place + 0.9, middle + 0.45, middle - 0.45)
             axes.imshow(batch.images[index, 0].numpy(), cmap=INK, vmin=0, vmax=255, extent=edge)
             axes.add_patch(Rectangle((place, middle - 0.45), 0.9, 0.9, fill=False, color=colour, lw=2))
-            axes.text(place + 0.45, middle + 0.5, index, ha="center", va="top", fontsize=10, color=GREY)
+            axes.text(place + 0.45, middle + 0.5, str(index), ha="center", va="top", fontsize=10, color=GREY)
         for name, left in stages.items():
             axes.add_patch(Rectangle((left, middle - 0.45), 2.2, 0.9, facecolor="white", edgecolor=colour, lw=2))
             axes.text(left + 1.1, middle, name, ha="center", va="center", fontsize=12)
@@ -106,22 +198,8 @@ def shared_batch(batch: Digits, count: int, title: str) -> Figure:
     return figure
 
 
-def race(
-    turns: pd.DataFrame, title: str, x: str, marked: dict[str, Sequence[str]] | None = None, source: str = ""
-) -> Figure:
-    """Durations of contestants that took turns, a row for each turn, a column for each contestant.
-
-    A bar is the median over the turns, its whisker goes from the first to the third quarter, and behind it stands how
-    many times as fast as the first column it is, by the median over the turns.  marked: as in `durations`.
-    """
-    low, middle, high = (turns.quantile(share).to_frame("") for share in (0.25, 0.5, 0.75))
-    times = turns.rdiv(turns.iloc[:, 0], axis=0).median()
-    notes = [f"{ratio:.2f}×" for ratio in times]
-    return durations(middle, title, x, ends=(low, high), notes=notes, marked=marked, source=source)
-
-
 @checker
-def check_floor_seconds(function: Callable) -> str:
+def check_floor_seconds(function: Callable[..., Any]) -> str:
     """floor_seconds(in_channels, out_channels, kernel_size, side, batch_size, rate) → seconds of one training step.
 
     The multiply-adds of a convolution that keeps the side, forward and backward, at `rate` multiply-adds a second.
@@ -161,7 +239,7 @@ def check_floor_seconds(function: Callable) -> str:
 
 
 @checker
-def check_share(function: Callable) -> str:
+def check_share(function: Callable[..., Any]) -> str:
     """share(batch_size, rank, count) → (the positions that worker `rank` takes, the weight of its mean loss).
 
     The workers' gradients are averaged; with these weights that average is the gradient of the batch's mean loss.
@@ -204,7 +282,7 @@ def check_share(function: Callable) -> str:
 
 
 @checker
-def check_speed_up(function: Callable) -> str:
+def check_speed_up(function: Callable[..., Any]) -> str:
     """speed_up(share, factor) → how many times as fast the whole is when `share` of its time becomes `factor` times."""
     for part, factor in ((0.25, 4.0), (0.5, 2.0), (0.9, 10.0), (0.1, 1e6), (1.0, 3.0), (0.0, 7.0)):
         got = float(call(function, part, factor))
