@@ -1,7 +1,7 @@
 """Exercises that answer: each checker says right, not yet (and why), or not attempted.
 
-from mnistlab.exercises import dataset as check
-check.ink_share(my_ink_share)
+from mnistlab.course import dataset as lesson
+lesson.check_ink_share(my_ink_share)
 """
 
 from collections.abc import Callable
