@@ -49,7 +49,6 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precis
         raise DataError("Digits without labels cannot be scored; take a split that has them.")
     if len(digits) == 0:
         raise DataError("There are no digits to score.")
-    keep_freed_memory()
     weights = next(model.parameters())
     device = weights.device
     errors, loss = torch.zeros((), device=device), torch.zeros((), device=device)

@@ -14,7 +14,6 @@ from matplotlib.ticker import NullLocator
 from mnistlab.course.check import NotYet, call, checker
 from mnistlab.figures.style import BLUE, GREY, ORANGE, log_axis, titled
 from mnistlab.training.config import TrainConfig
-from mnistlab.training.loop import learning_rate_at
 
 
 def growth(panels: dict[str, pd.Series], title: str) -> Figure:
@@ -93,7 +92,7 @@ def check_schedule(function: Callable) -> str:
     steps, peak, warmup = 100, 0.008, 0.25
     config = TrainConfig(learning_rate=peak, warmup=warmup)
     for step in (0, 10, 24, 25, 40, 60, 85, 99):
-        got, right = float(call(function, step, steps, peak, warmup)), learning_rate_at(step, steps, config)
+        got, right = float(call(function, step, steps, peak, warmup)), config.learning_rate_at(step, steps)
         slope = peak / (warmup * steps) if step <= 25 else peak / (steps - warmup * steps)
         if abs(got - right) <= 1.01 * slope:  # one step more or less is a matter of taste
             continue

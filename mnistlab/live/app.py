@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mnistlab.analysis.predictions import CLASSES
 from mnistlab.data.digits import normalise
-from mnistlab.hardware import share_freed_memory
+from mnistlab.hardware import keep_freed_memory, share_freed_memory
 from mnistlab.live import explorer
 from mnistlab.networks.hooks import recording
 from mnistlab.reading.picture import PictureError, prepare
@@ -158,6 +158,7 @@ def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port:
     OSError where the port is taken.
     """
     share_freed_memory()
+    keep_freed_memory()
     page = build(predictor)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:

@@ -14,10 +14,8 @@ from tqdm import tqdm
 
 from mnistlab.analysis.predictions import CLASSES, Predictions
 from mnistlab.data.digits import normalise
-from mnistlab.hardware import keep_freed_memory
 from mnistlab.networks.layers import folded
 from mnistlab.paths import home
-from mnistlab.reading.familiarity import Familiarity
 from mnistlab.reading.picture import Picture, PictureError, Preparation, prepare, to_mnist
 from mnistlab.runs import Run, load
 
@@ -53,22 +51,19 @@ class Predictor:
     """Reads pictures with a trained network.
 
     run: its network is folded for speed and left as it was; its `temperature` makes confidences mean what they say.
-    familiar: what the network's last features look like for digits; all else is then warned of.
+    Where it has `familiar`, a picture that looks unlike the digits the network learned from gets a warning.
     """
 
-    def __init__(self, run: Run, familiar: Familiarity | None = None) -> None:
-        keep_freed_memory()
+    def __init__(self, run: Run) -> None:
         layers = folded(run.model) if isinstance(run.model, nn.Sequential) else nn.Sequential(run.model, nn.Identity())
         layers = layers.eval().to(memory_format=torch.channels_last)
         self.features, self.last = layers[:-1], layers[-1]
-        self.temperature, self.familiar = run.temperature, familiar
+        self.temperature, self.familiar = run.temperature, run.familiar
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Predictor":
         """With the checkpoint at `path`, or models/reader.safetensors, which learned from more hands than MNIST's."""
-        path = Path(path or home() / "models" / "reader.safetensors")
-        beside = path.with_suffix(".familiar.safetensors")
-        return cls(load(path), Familiarity.load(beside) if beside.is_file() else None)
+        return cls(load(path or home() / "models" / "reader.safetensors"))
 
     def predict(self, picture: Picture | Iterable[str | Path]) -> Prediction | Predictions:
         """The digit on a picture; or, for a folder, a pattern such as "scans/*.png" or a list of such names, all.

@@ -37,7 +37,7 @@ def write(run: Run, digits: Digits, folder: str | Path) -> list[Path]:
         "confusion": plots.confusion(counts, f"{of[0].upper()}{of[1:]}", predictions.source),
         "samples": plots.readings(_samples(digits, predictions), of, predictions.source),
     }
-    files = [run.save(folder / "checkpoint.safetensors"), folder / "checkpoint.json"]
+    checkpoint = run.save(folder / "checkpoint.safetensors")
     with written_whole(folder / "history.csv") as part:
         run.history.to_csv(part, index=False)
     with written_whole(folder / "metrics.json") as part:
@@ -45,7 +45,8 @@ def write(run: Run, digits: Digits, folder: str | Path) -> list[Path]:
     for name, figure in figures.items():
         with written_whole(folder / f"{name}.png") as part:
             figure.savefig(part, format="png", dpi=style.DPI, bbox_inches="tight", facecolor="white")
-    return [*files, *(folder / name for name in ("history.csv", "metrics.json", *(f"{name}.png" for name in figures)))]
+    names = ("history.csv", "metrics.json", *(f"{name}.png" for name in figures))
+    return [checkpoint, *(folder / name for name in names)]
 
 
 def _samples(digits: Digits, predictions: Predictions) -> dict:
