@@ -18,7 +18,6 @@ from functools import partial
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -33,7 +32,6 @@ from benchmarks.bench import DIGITS, spread
 from benchmarks.contest import Contestant, contest
 from benchmarks.measuring import RESULTS, machine, mnist, write
 from mnistlab.hardware import keep_freed_memory
-from mnistlab.training import loop
 
 CHANGES = {  # each rung is the one before it, and this
     "the tutorial's loop": {},
@@ -180,10 +178,6 @@ def floors() -> dict:
 # What a schedule buys
 
 
-def without_schedule(step: int, steps: int, config: ml.TrainConfig) -> float:
-    return config.learning_rate
-
-
 def schedule() -> dict:
     """Errors on validation digits after so many steps of TrainConfig.quick(), and of the same without a schedule.
 
@@ -192,17 +186,16 @@ def schedule() -> dict:
     train, val = mnist("train").split(0.15, seed=0)
     epoch_steps = len(train) // 128
     plans = {
-        "one learning rate": ((without_schedule, 1.0), (without_schedule, 1 / 3)),
-        "rising and falling": ((loop.learning_rate_at, 1.0),),
+        "one learning rate": (("constant", 1.0), ("constant", 1 / 3)),
+        "rising and falling": (("triangle", 1.0),),
     }
     found: dict[str, dict[str, float]] = {name: {} for name in plans}
     for (name, tried), steps in product(plans.items(), LENGTHS):
         means = []
-        for rates, share in tried:
-            config = ml.TrainConfig.quick(epochs=steps / epoch_steps, device="cpu")
+        for shape, share in tried:
+            config = ml.TrainConfig.quick(epochs=steps / epoch_steps, schedule=shape, device="cpu")
             config = replace(config, learning_rate=share * config.learning_rate, muon=share * config.muon)
-            with mock.patch.object(loop, "learning_rate_at", rates):
-                runs = [ml.fit(ml.CNN(n), train, None, replace(config, seed=n), show_progress=False) for n in SEEDS]
+            runs = [ml.fit(ml.CNN(n), train, None, replace(config, seed=n), show_progress=False) for n in SEEDS]
             means.append(statistics.mean(ml.evaluate(run.model, val, precision="bfloat16").errors for run in runs))
         found[name][str(steps)] = min(means)
     return {"errors_on_validation": found, "of": len(val), "seeds": SEEDS, "batch_size": 128}
@@ -230,9 +223,9 @@ def fitting() -> Callable[..., dict | None]:
         if not precision:
             ml.fit(ml.CNN(), train[: 256 * steps], config=config, show_progress=False)
             return None
-        loop.TICK = 1
         small = ml.TrainConfig(epochs=steps / 20, batch_size=64, device="cpu", precision=precision)
-        history = ml.fit(ml.Compact(), train[:1280], train[1280:3280], small, show_progress=False).history
+        run = ml.fit(ml.Compact(), train[:1280], train[1280:3280], small, row_every=1, show_progress=False)
+        history = run.history
         return {"train_loss": list(history["train_loss"]), "val_accuracy": [history["val_accuracy"].iloc[-1]] * steps}
 
     return act

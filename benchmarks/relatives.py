@@ -12,11 +12,9 @@ import statistics
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +23,7 @@ from torch import nn
 import mnistlab as ml
 from benchmarks.contest import contest
 from benchmarks.measuring import RESULTS, machine, mnist, write
-from mnistlab.training import loop
+from mnistlab.hardware import keep_freed_memory
 
 SEEDS = {"networks": range(300, 305), "shuffled": range(300, 303), "parts": range(300, 303)}  # none chose a setting
 WHOLE = ml.TrainConfig(epochs=1, crop=0.0)  # whole digits, because not every network takes crops
@@ -54,7 +52,7 @@ RUNS: dict[str, dict[str, tuple[Maker, ml.TrainConfig]]] = {
     "parts": {  # beside "networks", where the CNN is as it is, and "shuffled", where it learns without augmentation
         "without batch norm": (without_norms, WHOLE),
         "with dropout": (ml.CNN, replace(WHOLE, dropout=True)),
-        "without a schedule": (ml.CNN, WHOLE),
+        "without a schedule": (ml.CNN, replace(WHOLE, schedule="constant")),
         "without Muon": (ml.CNN, replace(WHOLE, muon=0.0)),
         "without label smoothing": (ml.CNN, replace(WHOLE, label_smoothing=0.0)),
     },
@@ -88,9 +86,7 @@ def trained(part: str, name: str, seed: int) -> dict:
             replace(digits, images=digits.images.flatten(1)[:, order].view_as(digits.images))
             for digits in (train, test)
         )
-    flat = mock.patch.object(loop, "learning_rate_at", lambda step, steps, config: config.learning_rate)
-    with flat if name == "without a schedule" else nullcontext():
-        run = ml.fit(make(seed), train, config=replace(config, seed=seed), show_progress=False)
+    run = ml.fit(make(seed), train, config=replace(config, seed=seed), show_progress=False)
     return {"name": name, "seed": seed, "errors": ml.evaluate(run.model, test).errors}
 
 
@@ -102,7 +98,7 @@ def swept(optimiser: str, batch_size: int, rate: float, seed: int) -> dict:
     train, val = mnist("train").split(0.15, seed=0)
     model = ml.CNN(seed).to(memory_format=torch.channels_last)
     step = OPTIMISERS[optimiser](model.parameters(), lr=rate)
-    ml.evaluate(model, val[:1000])  # from here on the process keeps freed memory
+    keep_freed_memory()
     model.train()
     for layer in model:
         if isinstance(layer, nn.Dropout):

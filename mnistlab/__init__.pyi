@@ -17,7 +17,8 @@ from .reading.picture import PictureError, Preparation, prepare, to_mnist
 from .reading.predictor import Prediction, Predictor
 from .runs import CheckpointError, Run, load
 from .training.config import TrainConfig
-from .training.loop import TrainingError, fit
+from .training.loop import fit
+from .training.state import TrainingError
 
 __version__: str
 __all__ = [

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=choose_precision(precision, device) == "bfloat16")
 
 
-def describe(device: str | torch.device = "auto", precision: str = "auto", workers: int = 1) -> dict:
+def describe(device: str | torch.device = "auto", precision: str = "auto", workers: int = 1) -> dict[str, Any]:
     """What a run computes on here, as far as it can change the last bit of a result.
 
     Keys: device (a GPU's name, or its kind), threads (None on a GPU), precision; workers where there are several.
@@ -54,7 +55,8 @@ def keep_freed_memory() -> None:
 
     A step's activations come and go in blocks of megabytes, which glibc by default returns at once; the kernel
     then has to give and clear thousands of pages a step, a sixth of all the time on some machines. From the first
-    call on, the process keeps the memory of its largest step until it ends.
+    call on, the process keeps the memory of its largest step until it ends. `fit`, the command line and the app call
+    it; evaluating and predicting leave a program's memory as it is.
     """
     mmap_threshold, trim_threshold = -3, -1  # from malloc.h
     if _mallopt(mmap_threshold, 2**30) or _mallopt(mmap_threshold, 2**25):  # older glibc allows no more

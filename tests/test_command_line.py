@@ -130,7 +130,6 @@ def test_train_writes_everything(trained):
     names = {path.name for path in trained.iterdir()} - {".lock"}
     assert names == {
         "checkpoint.safetensors",
-        "checkpoint.json",
         "history.csv",
         "metrics.json",
         "curves.png",
@@ -241,7 +240,7 @@ def test_a_run_killed_while_it_wrote_its_files_writes_them_again(tmp_path, capsy
     assert "go on with --resume" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0
     whole = {path.name for path in out.iterdir()} - {".lock"}
-    assert len(whole) == 7 and (out / "checkpoint.safetensors").read_bytes() == checkpoint
+    assert len(whole) == 6 and (out / "checkpoint.safetensors").read_bytes() == checkpoint
     (out / "samples.png").unlink()  # as where the disk had no room for it, nor for the state
     assert main(words) == 1 and main([*words, "--resume"]) == 0
     assert {path.name for path in out.iterdir()} - {".lock"} == whole

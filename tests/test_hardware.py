@@ -1,10 +1,14 @@
-"""From how many pools memory is served, in glibc's own account."""
+"""From how many pools memory is served, in glibc's own account, and who may change how it is served."""
 
 import ctypes
 import subprocess
 import sys
 
 import pytest
+import torch
+
+import mnistlab as ml
+from mnistlab import hardware
 
 # Twelve threads that hold some memory at one time; then glibc's own account of its pools.
 THREADS = """
@@ -32,3 +36,19 @@ def test_threads_share_two_pools(tmp_path):
         subprocess.run([sys.executable, "-c", THREADS, tmp_path / how, how], check=True)
         pools[how] = (tmp_path / how).read_text().count("<heap nr=")
     assert pools["share"] <= 2 < pools["not"]
+
+
+def test_evaluating_and_predicting_leave_the_memory_of_a_program_as_it_is(offline, monkeypatch, tmp_path):
+    options = []
+    monkeypatch.setattr(hardware, "_mallopt", lambda option, value: options.append(option) or True)
+    hardware.keep_freed_memory.cache_clear()
+    run = ml.Run(ml.LeNet().eval())
+    ml.evaluate(run.model, offline[:50])
+    run.predict(offline[:50])
+    ml.load(run.save(tmp_path / "it.safetensors"))
+    page = 255 - torch.nn.functional.pad(offline.images[0, 0], (40, 40, 40, 40)).numpy()
+    assert ml.Predictor(run).predict(page).digit is not None
+    assert options == []
+    ml.fit(run.model, offline[:64], config=ml.TrainConfig(epochs=1, crop=0.0), show_progress=False)
+    assert options != []
+    hardware.keep_freed_memory.cache_clear()

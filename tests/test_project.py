@@ -78,8 +78,8 @@ def test_numbers_on_the_page_of_results_are_the_measured_ones():
     quotes += [f"{shipped['single']['mean']:.2%} ± {shipped['single']['std']:.2%}"]
     quotes += [f"{shipped['teams_of_5_of_6']['mean']:.2%}"]
     for network in ("cnn", "ensemble"):
-        card = json.loads((ROOT / "models" / f"{network}.json").read_text())
-        quotes += [f"{card['metrics']['test']['errors']} of 10,000"]
+        metrics = ml.load(ROOT / "models" / f"{network}.safetensors").metrics
+        quotes += [f"{metrics['test']['errors']} of 10,000"]
     assert [quote for quote in quotes if quote not in text] == []
 
 
@@ -104,7 +104,7 @@ def test_the_readmes_first_page_of_use_runs_as_written(tmp_path, monkeypatch):
     space: dict = {}
     exec(snippet, space)
     assert space["logits"].shape == (8, 10)
-    assert (tmp_path / "models" / "runs" / "mine.json").exists()
+    assert (tmp_path / "models" / "runs" / "mine.safetensors").exists()
 
 
 def test_settings_are_those_that_were_compared():
@@ -118,8 +118,8 @@ def test_settings_are_those_that_were_compared():
             errors.setdefault(row["candidate"], []).append(row["val_errors"])
         means = {candidate: sum(found) / len(found) for candidate, found in errors.items()}
         assert means["as it is"] <= min(means.values()) + 5, name  # half of what chance moves one run by
-    card = json.loads((ROOT / "models" / "cnn.json").read_text())
-    assert card["config"] == result("recipe_best")["configs"]["as it is"]
+    config = ml.load(ROOT / "models" / "cnn.safetensors").config
+    assert json.loads(json.dumps(asdict(config))) == result("recipe_best")["configs"]["as it is"]
 
 
 def test_the_page_of_results_quotes_the_pictures_table():
@@ -133,5 +133,5 @@ def test_the_page_of_results_quotes_the_pictures_table():
     ways = found["round_trip"]
     for way in ("black on white", "enlarged on a canvas of 280"):
         assert f"{ways[way]['grey_levels']:.2f}" in text
-    reader = json.loads((ROOT / "models" / "reader.json").read_text())["metrics"]["test"]
+    reader = ml.load(ROOT / "models" / "reader.safetensors").metrics["test"]
     assert f"{reader['accuracy']:.2%} ({reader['errors']} of 10,000 wrong) | seed 0, on MNIST and 4,000" in text

@@ -19,7 +19,7 @@ FLOORS = [
     {"data"},
     {"networks"},
     {"analysis", "inspection"},
-    {"training.config", "training.workers", "training.progress"},
+    {"training.config", "training.workers", "training.progress", "reading.familiarity"},
     {"runs"},
     {"training"},
     {"reading"},

@@ -1,16 +1,21 @@
+import dataclasses
 import errno
 import json
+import math
 import os
 import pickle
 from pathlib import Path
 
+import html5lib
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import mnistlab as ml
 from mnistlab import paths
+from mnistlab.reading.familiarity import Familiarity
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +29,22 @@ def saved(run, tmp_path) -> Path:
     return run.save(tmp_path / "mine.safetensors")
 
 
+def card_of(path: Path) -> dict:
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["card"])
+
+
+def with_card(path: Path, changes: dict) -> None:
+    """The same weights; the card as somebody else may have written it."""
+    save_file(load_file(path), path, {"card": json.dumps(card_of(path) | changes)})
+
+
 def test_save_and_load(run, saved, offline):
     again = ml.load(saved)
     with torch.no_grad():
         assert torch.equal(again.model(ml.normalise(offline.images[:8])), run.model(ml.normalise(offline.images[:8])))
     assert again.config == run.config and again.data == run.data and again.hardware == run.hardware
-    assert again.versions == run.versions and not again.model.training
+    assert again.versions == run.versions and again.date == run.date and not again.model.training
     pd.testing.assert_frame_equal(again.history, run.history, check_dtype=False, atol=1e-5)
 
 
@@ -39,8 +54,16 @@ def test_weights_are_readable_by_others(run, saved):
     assert torch.equal(plain.conv5.weight, run.model.conv5.weight)
 
 
+def test_a_run_is_one_file_and_always_the_same(run, saved, tmp_path):
+    assert [path.name for path in saved.parent.iterdir()] == ["mine.safetensors"]
+    before = saved.read_bytes()
+    assert run.save(saved).read_bytes() == before
+    assert ml.load(saved).save(tmp_path / "again.safetensors").read_bytes() == before
+
+
 def test_card(run, saved, offline):
-    card = json.loads(saved.with_suffix(".json").read_text())
+    card = card_of(saved)
+    assert card == json.loads(json.dumps(ml.load(saved).card()))
     assert card["network"] == "CNN" and card["parameters"] == 437_738
     assert card["config"]["augment"]["degrees"] == 10 and card["config"]["seed"] == 0
     assert card["data"]["source"] == offline.source and len(card["data"]["md5"]) == 32
@@ -54,40 +77,58 @@ def test_metrics_go_into_the_card(run, tmp_path):
     assert ml.load(path).metrics["test"]["accuracy"] == 0.95
 
 
-def test_failed_save_leaves_the_old_files(saved, monkeypatch):
-    before = {path: path.read_bytes() for path in saved.parent.iterdir()}
+def test_failed_save_leaves_the_old_file(saved, monkeypatch):
+    before = saved.read_bytes()
     other = ml.Run(ml.CNN(5), metrics={"x": torch.zeros(1)})  # nothing that JSON can hold
     with pytest.raises(TypeError):
         other.save(saved)
     other.metrics = {}
-    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    write = Path.write_bytes
+
+    def half(path: Path, content: bytes) -> None:
+        write(path, content[: len(content) // 2])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="disk full"):
         other.save(saved)
-    assert {path: path.read_bytes() for path in saved.parent.iterdir()} == before
+    assert saved.read_bytes() == before and os.listdir(saved.parent) == [saved.name]
 
 
-def test_killed_between_its_two_files_a_save_leaves_the_old_pair(run, saved, monkeypatch):
-    """The card is moved into place, and the process dies before the weights are."""
-    other, replace = ml.Run(ml.CNN(5).eval()), os.replace
-
+def test_killed_before_its_file_is_in_place_a_save_leaves_the_old_one(run, saved, monkeypatch):
     class Killed(BaseException):
         pass
 
     def dying(source, target):
-        if str(target).endswith(".safetensors"):
-            raise Killed
-        replace(source, target)
+        raise Killed
 
     monkeypatch.setattr(os, "replace", dying)
-    for seed in (5, 6):  # and the next one dies there, too
+    for seed in (5, 6):
         with pytest.raises(Killed):
             ml.Run(ml.CNN(seed).eval()).save(saved)
     monkeypatch.undo()
     again = ml.load(saved)
     assert again.config == run.config and torch.equal(again.model.conv1.weight, run.model.conv1.weight)
-    other.save(saved)
-    assert ml.load(saved).config is None
-    assert {path.name for path in saved.parent.iterdir()} == {saved.name, saved.with_suffix(".json").name}
+
+
+def test_what_is_familiar_is_in_the_same_file(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(100, 10, generator=draw), torch.arange(100) % 10
+    familiar = Familiarity.of(features, labels, limit=3.5)
+    path = ml.Run(ml.LeNet().eval(), familiar=familiar).save(tmp_path / "it.safetensors")
+    again = ml.load(path).familiar
+    assert again is not None and again.limit == 3.5
+    assert torch.equal(again.distance(features), familiar.distance(features))
+    names = {name for name in load_file(path) if name.startswith("familiar.")}
+    assert names == {"familiar.means", "familiar.precision", "familiar.limit"}
+    for name, tensor in {"means": torch.zeros(10, 11), "precision": torch.full((10, 10), math.nan)}.items():
+        save_file(load_file(path) | {f"familiar.{name}": tensor}, tmp_path / "bad.safetensors")
+        with pytest.raises(ml.CheckpointError, match=r"means \(10, F\)|not a number"):
+            ml.load(tmp_path / "bad.safetensors")
+    wrong = dataclasses.replace(familiar, precision=familiar.precision[1:])
+    path = ml.Run(ml.LeNet().eval(), familiar=wrong).save(tmp_path / "bad.safetensors")
+    with pytest.raises(ml.CheckpointError, match=r"precision \(F, F\)"):
+        ml.load(path)
 
 
 def test_numbers_that_are_none_are_refused(saved):
@@ -102,16 +143,17 @@ def test_numbers_that_are_none_are_refused(saved):
     ids=str,
 )
 def test_cards_in_a_form_that_no_card_has_are_refused(saved, lie):
-    card = json.loads(saved.with_suffix(".json").read_text()) | lie
-    saved.with_suffix(".json").write_text(json.dumps(card))
+    with_card(saved, lie)
     with pytest.raises(ml.CheckpointError, match="Fetch it again"):
         ml.load(saved)
 
 
-def test_card_of_other_weights_is_refused(run, saved, tmp_path):
-    other = ml.Run(ml.CNN(5)).save(tmp_path / "other.safetensors")
-    saved.write_bytes(other.read_bytes())
-    with pytest.raises(ml.CheckpointError, match="other weights"):
+def test_weights_that_changed_on_their_way_are_refused(saved):
+    """One bit of one weight, as a bad disk may turn it."""
+    content = bytearray(saved.read_bytes())
+    content[-1000] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(ml.CheckpointError, match=r"damaged.*Fetch it again"):
         ml.load(saved)
 
 
@@ -120,16 +162,18 @@ def test_card_of_other_weights_is_refused(run, saved, tmp_path):
     [
         ({"network": "LeNet"}, "does not fit LeNet"),
         ({"network": "MLP", "arguments": {"hidden": [10**9]}}, "does not fit MLP"),
-        ({"network": "MLP", "arguments": {"hidden": ["many"]}}, "no MLP that can be made"),
-        ({"network": "CNN", "arguments": {"wide": 3}}, "no CNN that can be made"),
+        ({"network": "MLP", "arguments": {"hidden": ["many"]}}, "another version.*MLP"),
+        ({"network": "CNN", "arguments": {"wide": 3}}, "another version.*wide"),
         ({"network": "Sequential"}, "which mnistlab does not have"),
         ({"arguments": 7}, "arguments"),
+        ({"network": "MLP", "arguments": {"hidden": [2**70]}}, "another version"),
+        ({"network": "MLP", "arguments": {"hidden": [1] * 10**6}}, "arguments in a form that no card has"),
+        ({"network": "Ensemble", "arguments": {"members": 10**9}}, "1 to 100 members"),
     ],
 )
 def test_cards_that_lie_about_the_network_are_refused(saved, lie, words):
     """A billion cells would take 3 TB, if the card were believed before the weights were looked at."""
-    card = json.loads(saved.with_suffix(".json").read_text()) | lie
-    saved.with_suffix(".json").write_text(json.dumps(card))
+    with_card(saved, lie)
     with pytest.raises(ml.CheckpointError, match=words):
         ml.load(saved)
 
@@ -153,21 +197,21 @@ def test_a_card_that_could_not_be_read_again_is_not_written(tmp_path, said):
 
 
 def test_of_two_who_save_at_once_one_remains(tmp_path, monkeypatch):
-    """The second saves all of its own between the two moves of the first."""
+    """The second saves its file just before the first moves its own into place."""
     path, replaced = tmp_path / "it.safetensors", []
     first, second = (ml.Run(ml.LeNet(seed), metrics={"seed": seed}) for seed in (1, 2))
     move = os.replace
 
     def replace(source: Path, target: Path) -> None:
         replaced.append(target)
-        move(source, target)
         if len(replaced) == 1:
             second.save(path)
+        move(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
     first.save(path)
     run = ml.load(path)
-    assert len(replaced) > 4 and run.metrics == {"seed": 1}
+    assert len(replaced) == 2 and run.metrics == {"seed": 1}
     assert torch.equal(run.model.conv1.weight, first.model.conv1.weight)
 
 
@@ -219,15 +263,14 @@ def test_parts_of_writers_that_were_killed_do_not_pile_up(tmp_path):
 def change(path: Path, **tensors) -> None:
     """Other weights without a card, as somebody else may have written them."""
     weights = load_file(path) | tensors
-    save_file({name: tensor for name, tensor in weights.items() if tensor is not None}, path)
-    path.with_suffix(".json").unlink()
+    save_file({name: tensor for name, tensor in weights.items() if tensor is not None}, path, {"format": "pt"})
 
 
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
         ({"conv3.weight": None}, "lacks conv3.weight"),
-        ({"extra": torch.zeros(1)}, "has extra, which the network has not"),
+        ({"extra": torch.zeros(1)}, "has extra, which the network doesn't have"),
         ({"dense2.bias": torch.zeros(11)}, r"dense2.bias is \(11,\) instead of \(10,\)"),
     ],
 )
@@ -237,12 +280,15 @@ def test_what_does_not_fit_is_refused(saved, tensors, words):
         ml.load(saved)
 
 
-def test_damaged_files_are_refused(saved):
-    card = saved.with_suffix(".json")
-    card.write_text(card.read_text()[:50])
-    with pytest.raises(ml.CheckpointError, match="not a card in valid JSON"):
+@pytest.mark.parametrize("card", ['{"network": "CNN"', "[" * 100_000, "7", "null"], ids=["half", "deep", "7", "null"])
+def test_damaged_cards_are_refused(saved, card):
+    save_file(load_file(saved), saved, {"card": card})
+    with pytest.raises(ml.CheckpointError, match=r"card of .*Fetch it again"):
         ml.load(saved)
-    card.unlink()
+
+
+def test_damaged_files_are_refused(saved):
+    save_file(load_file(saved), saved)
     assert ml.load(saved).config is None  # weights alone will do
     saved.write_bytes(saved.read_bytes()[:1000])
     with pytest.raises(ml.CheckpointError, match="truncated"):
@@ -259,8 +305,7 @@ def test_damaged_files_are_refused(saved):
     ],
 )
 def test_card_of_another_kind_is_refused(saved, entry, words):
-    file = saved.with_suffix(".json")
-    file.write_text(json.dumps(json.loads(file.read_text()) | entry))
+    with_card(saved, entry)
     with pytest.raises(ml.CheckpointError, match=words):
         ml.load(saved)
 
@@ -303,6 +348,18 @@ def test_foreign_file_that_is_no_state_dict(run, tmp_path):
         (tmp_path / "damaged.pth").write_bytes(content)
         with pytest.raises(ml.CheckpointError, match="damaged"):
             ml.load(tmp_path / "damaged.pth")
+
+
+def test_a_run_shows_itself(run, saved):
+    run = ml.load(saved)
+    run.metrics |= {"test": ml.Evaluation(28, 10_000, 0.1).card(), "temperature": {"value": 0.5387}}
+    assert "\n" not in repr(run)
+    for fact in ("CNN", "437,738", "320", run.data["source"], "epochs", "28 of 10,000", "0.539"):
+        assert fact in repr(run) and fact in run._repr_html_(), fact
+    for name in ("data", "metrics"):  # whatever a card holds, it stays text and never fails
+        setattr(run, name, {"<b>&": {"errors": "<i>", "count": None}, "source": "<script>\n", "temperature": 7})
+    assert "<b>" not in run._repr_html_() and "<script>" not in run._repr_html_() and "\n" not in repr(run)
+    assert html5lib.HTMLParser(strict=True).parseFragment(run._repr_html_()) is not None
 
 
 SHIPPED = ml.home() / "models" / "cnn.safetensors"

@@ -24,7 +24,8 @@ def main() -> None:
     test, train = ml.load_digits("test"), ml.load_digits("train")
     if not test.is_mnist:
         raise SystemExit("The films are made on MNIST. Connect once and run 'make data'.")
-    model = ml.load(ml.home() / "models" / "cnn.safetensors").model
+    run = ml.load(ml.home() / "models" / "cnn.safetensors")
+    model = run.model
     confident = ml.trace(model, test.images[0], int(test.labels[0]))
     wrong = worst(model, test)
     films = {
@@ -34,8 +35,7 @@ def main() -> None:
         "convolution_scan": ml.films.convolution_scan(confident),
         "training": learning(*train.split(0.15, seed=0)),
     }
-    card = json.loads((ml.home() / "models" / "cnn.json").read_text(encoding="utf-8"))
-    made = {"weights_md5": card["weights_md5"], "misclassified": wrong, "gif_md5": {}}
+    made = {"weights_md5": run.card()["weights_md5"], "misclassified": wrong, "gif_md5": {}}
     for name, film in films.items():
         path = film.save(ml.home() / "animations" / f"{name}.gif")
         made["gif_md5"][name] = md5(path.read_bytes()).hexdigest()

@@ -99,9 +99,8 @@ def final() -> None:
         "temperature": found["temperature"],
         "chosen": CHOSEN,
     }
+    run.familiar = Familiarity.of(features(run, train), train.labels, found["familiarity_limit"])
     run.save(READER)
-    familiar = Familiarity.of(features(run, train), train.labels, found["familiarity_limit"])
-    familiar.save(READER.with_suffix(".familiar.safetensors"))
     print(run.metrics["test"])
 
 

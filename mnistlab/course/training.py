@@ -19,7 +19,6 @@ from mnistlab.figures import plots
 from mnistlab.figures.style import BLUE, GREY, ORANGE, Figure, log_axis
 from mnistlab.runs import Run
 from mnistlab.training.config import TrainConfig
-from mnistlab.training.loop import learning_rate_at
 
 
 def one_step(after: pd.Series, before: float, of: Digits) -> Figure:
@@ -184,7 +183,7 @@ def check_schedule(function: Callable[..., Any]) -> str:
     steps, peak, warmup = 100, 0.008, 0.25
     config = TrainConfig(learning_rate=peak, warmup=warmup)
     for step in (0, 10, 24, 25, 40, 60, 85, 99):
-        got, right = float(call(function, step, steps, peak, warmup)), learning_rate_at(step, steps, config)
+        got, right = float(call(function, step, steps, peak, warmup)), config.learning_rate_at(step, steps)
         slope = peak / (warmup * steps) if step <= 25 else peak / (steps - warmup * steps)
         if abs(got - right) <= 1.01 * slope:  # one step more or less is a matter of taste
             continue

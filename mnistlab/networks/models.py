@@ -236,6 +236,8 @@ class Ensemble(nn.Module):
 
     def __init__(self, members: list[CNN] | int = 5) -> None:
         super().__init__()
+        if isinstance(members, int) and not 1 <= members <= 100:  # a checkpoint's card may ask for a billion
+            raise ValueError(f"An ensemble has 1 to 100 members, not {members}.")
         self.members = nn.ModuleList(map(CNN, range(members)) if isinstance(members, int) else members)
         self.arguments = {"members": len(self.members)}
 

@@ -1,14 +1,9 @@
 """How much a picture looks, to a network, like the digits it learned from: a network is sure of letters, too."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import safetensors
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
-
-from mnistlab.paths import written_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,25 +24,25 @@ class Familiarity:
         """From the features (N, F) of the digits that were learned, and their labels."""
         means = torch.stack([features[labels == digit].mean(0) for digit in range(10)])
         covariance = torch.cov((features - means[labels]).T)
-        calm = 1e-3 * torch.eye(features.shape[1])  # a feature that never stirs would count for ever
-        return cls(means, torch.linalg.inv(covariance + calm), limit)
+        ridge = 1e-3 * torch.eye(features.shape[1])  # without it, a feature that is always equal has no inverse
+        return cls(means, torch.linalg.inv(covariance + ridge), limit)
 
     def distance(self, features: Tensor) -> Tensor:
         """(N, F) → (N,): Mahalanobis distance, squared, to the nearest class."""
         away = features[:, None] - self.means
         return torch.einsum("nci,ij,ncj->nc", away, self.precision, away).amin(1)
 
-    def save(self, path: Path) -> None:
-        """Write it as safetensors, whole or not at all."""
-        tensors = {"means": self.means, "precision": self.precision, "limit": torch.tensor([self.limit])}
-        with written_whole(path) as part:
-            part.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of it: "means" (10, F), "precision" (F, F) and "limit" (1,)."""
+        return {"means": self.means, "precision": self.precision, "limit": torch.tensor([self.limit])}
 
     @classmethod
-    def load(cls, path: Path) -> "Familiarity":
-        """What `save` wrote; ValueError for anything else."""
-        try:
-            tensors = load_file(path)
-            return cls(tensors["means"], tensors["precision"], float(tensors["limit"][0]))
-        except (safetensors.SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} is damaged or something else ({error}). Fetch it again.") from error
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Familiarity":
+        """From what `tensors` gave; ValueError for anything else."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        width = shapes.get("precision", ())[-1:]
+        if shapes != {"means": (10, *width), "precision": (*width, *width), "limit": (1,)}:
+            raise ValueError(f"familiarity needs means (10, F), precision (F, F) and limit (1,), not {shapes}")
+        if not (tensors["means"].isfinite().all() and tensors["precision"].isfinite().all() and tensors["limit"] > 0):
+            raise ValueError("familiarity holds numbers that are infinite or not a number")
+        return cls(tensors["means"], tensors["precision"], float(tensors["limit"]))

@@ -15,7 +15,6 @@ from mnistlab.analysis.predictions import CLASSES, Predictions
 from mnistlab.data.digits import normalise
 from mnistlab.networks.layers import folded
 from mnistlab.paths import home
-from mnistlab.reading.familiarity import Familiarity
 from mnistlab.reading.picture import Picture, PictureError, Preparation, prepare
 from mnistlab.runs import Run, load
 
@@ -60,21 +59,19 @@ class Predictor:
     """Reads pictures with a trained network.
 
     run: its network is folded for speed and left as it was; its `temperature` makes confidences mean what they say.
-    familiar: what the network's last features look like for digits; a picture that looks different gets a warning.
+    Where it has `familiar`, a picture that looks unlike the digits the network learned from gets a warning.
     """
 
-    def __init__(self, run: Run, familiar: Familiarity | None = None) -> None:
+    def __init__(self, run: Run) -> None:
         layers = folded(run.model) if isinstance(run.model, nn.Sequential) else nn.Sequential(run.model, nn.Identity())
         layers = layers.eval().to(memory_format=torch.channels_last)
         self.features, self.last = layers[:-1], layers[-1]
-        self.network, self.temperature, self.familiar = type(run.model).__name__, run.temperature, familiar
+        self.network, self.temperature, self.familiar = type(run.model).__name__, run.temperature, run.familiar
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Predictor":
         """With the checkpoint at `path`, or models/reader.safetensors, which learned from more hands than MNIST's."""
-        path = Path(path or home() / "models" / "reader.safetensors")
-        beside = path.with_suffix(".familiar.safetensors")
-        return cls(load(path), Familiarity.load(beside) if beside.is_file() else None)
+        return cls(load(path or home() / "models" / "reader.safetensors"))
 
     def __repr__(self) -> str:
         warns = "warns of what is no digit" if self.familiar else "takes everything for a digit"

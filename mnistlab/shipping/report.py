@@ -49,7 +49,7 @@ def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, lis
         with written_whole(folder / f"{name}.png") as part:
             figure.savefig(part, format="png", dpi=style.DPI, bbox_inches="tight", facecolor="white")
     names = ("history.csv", "metrics.json", *(f"{name}.png" for name in figures))
-    return result, [checkpoint, checkpoint.with_suffix(".json"), *(folder / name for name in names)]
+    return result, [checkpoint, *(folder / name for name in names)]
 
 
 def _samples(digits: Digits, predictions: Predictions) -> dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]]:

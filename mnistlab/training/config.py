@@ -1,7 +1,9 @@
 """What a training run is told."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from typing import Any
 
 from mnistlab.data.augmentation import Augmentation
 
@@ -10,12 +12,12 @@ from mnistlab.data.augmentation import Augmentation
 class TrainConfig:
     """Everything that decides a run, apart from the network and the digits.
 
-    The learning rates climb in a straight line to their peak over the first `warmup` of all steps, then fall in
-    a straight line to zero.
     epochs: times through the training set; 0.5 stops half-way through.
     muon: peak learning rate of Muon (torch.optim.Muon, with `momentum`), which moves the weights of every
     convolution and dense layer but the first and the last by a step of about equal size in all directions; 0
     leaves them to AdamW too.  learning_rate, betas, weight_decay: AdamW's, for all the rest.
+    schedule: how both learning rates change: "triangle" takes them in a straight line to their peak over the first
+    `warmup` of all steps, then in a straight line to zero; "constant" leaves them at their peak.
     crop: for this first share of the steps the network is shown 24×24 pixels of each digit, a quarter less work;
     the others get it used to the whole. A network whose dense layers take only 28×28 needs crop=0.
     label_smoothing: share of the target spread evenly over the ten digits.
@@ -24,11 +26,13 @@ class TrainConfig:
     device: "auto" takes CUDA, else Apple's MPS, else the CPU.
     precision: "bfloat16", "float32", "float64" (slow, for comparing runs), or "auto": bfloat16 where the hardware
     computes in it.
+    Raises ValueError, naming what is allowed, for any other value.
     """
 
     epochs: float = 2
     batch_size: int = 256
     learning_rate: float = 8e-3
+    schedule: str = "triangle"
     warmup: float = 0.1
     betas: tuple[float, float] = (0.85, 0.99)
     weight_decay: float = 0.01
@@ -43,32 +47,61 @@ class TrainConfig:
     precision: str = "auto"
 
     @classmethod
-    def quick(cls, **changes) -> "TrainConfig":
+    def quick(cls, **changes: Any) -> "TrainConfig":
         """Two fifths of an epoch: seconds on two CPU cores."""
         light = Augmentation(degrees=5, scale=0.05, shear=0.08, shift=1)
         return replace(cls(epochs=0.4, batch_size=128, muon=0.6, augment=light), **changes)
 
     @classmethod
-    def best(cls, **changes) -> "TrainConfig":
+    def best(cls, **changes: Any) -> "TrainConfig":
         """The recipe of the shipped network: minutes on two CPU cores."""
         return replace(cls(epochs=8), **changes)
 
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """AdamW's learning rate of step 0 … steps − 1; Muon's is the same share of its own peak."""
+        return self.learning_rate * SCHEDULES[self.schedule](self, step, steps)
+
     def __post_init__(self) -> None:
+        for names, allowed, right in CHECKS:
+            for name in names.split():
+                if not right(value := getattr(self, name)):
+                    raise ValueError(f"{name} must be {allowed}, not {value!r}.")
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives a list
-        for name, value, right in (
-            ("epochs", self.epochs, type(self.epochs) in (int, float) and self.epochs > 0 and isfinite(self.epochs)),
-            ("batch_size", self.batch_size, type(self.batch_size) is int and self.batch_size >= 2),
-            ("learning_rate", self.learning_rate, self.learning_rate > 0 and isfinite(self.learning_rate)),
-            ("warmup", self.warmup, 0 <= self.warmup < 1),
-            ("betas", self.betas, len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)),
-            ("weight_decay", self.weight_decay, self.weight_decay >= 0 and isfinite(self.weight_decay)),
-            ("muon", self.muon, self.muon >= 0 and isfinite(self.muon)),
-            ("momentum", self.momentum, 0 <= self.momentum < 1),
-            ("crop", self.crop, 0 <= self.crop <= 1),
-            ("augment", self.augment, self.augment is None or isinstance(self.augment, Augmentation)),
-            ("seed", self.seed, type(self.seed) is int),
-            ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1),
-            ("precision", self.precision, self.precision in ("auto", "float64", "float32", "bfloat16")),
-        ):
-            if not right:
-                raise ValueError(f"TrainConfig({name}={value!r}) makes no sense; see help(TrainConfig).")
+
+
+def _triangle(config: TrainConfig, step: int, steps: int) -> float:
+    peak = config.warmup * steps
+    climbing, falling = (step + 1) / max(peak, 1), (steps - step) / max(steps - peak, 1)
+    return min(climbing, falling, 1.0)
+
+
+# By its name in TrainConfig: (config, step, steps) → the share of the peak learning rate that this step takes.
+SCHEDULES: dict[str, Callable[[TrainConfig, int, int], float]] = {"triangle": _triangle, "constant": lambda *_: 1.0}
+PRECISIONS = ["auto", "float64", "float32", "bfloat16"]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and 0 <= value < 1
+
+
+CHECKS: list[tuple[str, str, Callable[[Any], bool]]] = [  # settings, what they must be, and whether a value is that
+    ("epochs learning_rate", "a number above 0", lambda x: _number(x) and x > 0),
+    ("batch_size", "a whole number of at least 2", lambda x: type(x) is int and x >= 2),
+    ("schedule", f"one of {', '.join(SCHEDULES)}", lambda x: x in list(SCHEDULES)),
+    ("warmup momentum label_smoothing", "a number of at least 0 and below 1", _share),
+    (
+        "betas",
+        "two numbers from 0 to below 1",
+        lambda x: isinstance(x, list | tuple) and len(x) == 2 and all(map(_share, x)),
+    ),
+    ("weight_decay muon", "a number of at least 0", lambda x: _number(x) and x >= 0),
+    ("crop", "a number from 0 to 1", lambda x: _number(x) and 0 <= x <= 1),
+    ("augment", "an Augmentation or None", lambda x: isinstance(x, Augmentation | None)),
+    ("dropout", "True or False", lambda x: isinstance(x, bool)),
+    ("seed", "a whole number", lambda x: type(x) is int),
+    ("precision", f"one of {', '.join(PRECISIONS)}", lambda x: x in PRECISIONS),
+]

@@ -1,10 +1,20 @@
 """How a run shows that it is under way: one table that stays in a notebook, a bar in a terminal."""
 
+import builtins
 from collections.abc import Callable
+from typing import Any
 
-from tqdm import tqdm
-
-Show = Callable[[list[dict]], None]
+Row = dict[str, Any]
+Show = Callable[[list[Row]], None]
+COLUMNS: dict[
+    str, Callable[[Row], str]
+] = {  # of the table in a notebook: heading, and how a row of the history fills it
+    "epoch": lambda row: f"{row['epoch']:.2f}".removesuffix(".00"),
+    "train loss, last steps": lambda row: f"{row['train_loss']:.4f}",
+    "val loss": lambda row: f"{row['val_loss']:.4f}" if "val_loss" in row else "",
+    "val accuracy": lambda row: f"{row['val_accuracy']:.2%}" if "val_accuracy" in row else "",
+    "seconds so far": lambda row: f"{row['seconds']:.0f}" if "seconds" in row else "…",
+}
 
 
 def progress(steps: int, done: int) -> Show:
@@ -13,56 +23,37 @@ def progress(steps: int, done: int) -> Show:
 
 
 def _in_notebook() -> bool:
-    try:
-        shell = get_ipython()
-    except NameError:
-        return False
-    return hasattr(shell, "kernel")
+    return hasattr(getattr(builtins, "get_ipython", lambda: None)(), "kernel")
 
 
 def _table(steps: int) -> Show:
-    # One display id: the same output is replaced, and what is stored is the finished table, alive without
-    # a kernel. (tqdm's widgets are dead in an exported page.)
+    # One display id: the same output is replaced, and what is stored is the finished table, which needs no kernel.
+    # (tqdm's widgets are dead in an exported page.)
     from IPython.display import HTML, display
 
-    handle = display(HTML(""), display_id=True)
+    handle: Any = display(HTML(""), display_id=True)
+    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
 
-    def show(history: list[dict]) -> None:
-        ends = [row for row in history if "seconds" in row]
-        lines = [_line(row) for row in ends]
-        if history and "seconds" not in history[-1]:
-            lines.append(_line(history[-1]))
-        share = history[-1]["step"] / steps if history else 0
-        head = "".join(
-            f"<th>{name}</th>"
-            for name in ("epoch", "train loss, last steps", "val loss", "val accuracy", "seconds so far")
-        )
+    def show(history: list[Row]) -> None:
+        rows = [row for row in history[:-1] if "seconds" in row] + history[-1:]  # epochs' ends, and where it is now
+        cells = ["".join(f"<td>{fill(row)}</td>" for fill in COLUMNS.values()) for row in rows]
+        step = history[-1]["step"]
         handle.update(
             HTML(
-                f"<progress value='{share:.3f}' aria-label='training'></progress> step "
-                f"{history[-1]['step'] if history else 0:,} of {steps:,}"
-                f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+                f"<progress value='{step / steps:.3f}' aria-label='training'></progress> step {step:,} of {steps:,}"
+                f"<table><thead><tr>{head}</tr></thead><tbody><tr>{'</tr><tr>'.join(cells)}</tr></tbody></table>"
             )
         )
 
     return show
 
 
-def _line(row: dict) -> str:
-    cells = (
-        f"{row['epoch']:.2f}".removesuffix(".00"),
-        f"{row['train_loss']:.4f}",
-        f"{row['val_loss']:.4f}" if "val_loss" in row else "",
-        f"{row['val_accuracy']:.2%}" if "val_accuracy" in row else "",
-        f"{row['seconds']:.0f}" if "seconds" in row else "…",
-    )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
 def _bar(steps: int, done: int) -> Show:
+    from tqdm import tqdm
+
     bar = tqdm(total=steps, initial=done, unit="step", disable=None)  # silent where there is no terminal
 
-    def show(history: list[dict]) -> None:
+    def show(history: list[Row]) -> None:
         row = history[-1]
         bar.update(row["step"] - bar.n)
         if "val_accuracy" in row:

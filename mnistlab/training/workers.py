@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 class Workers(NamedTuple):
-    """Which of how many processes this is: `rank` 0 … count − 1. Rank 0 writes the files."""
+    """Which of how many processes this is: `rank` 0 … size − 1. Rank 0 writes the files."""
 
     rank: int
-    count: int
+    size: int
 
 
 @contextmanager
@@ -28,15 +28,18 @@ def together() -> Iterator[Workers]:
     if not dist.is_torchelastic_launched():
         yield Workers(0, 1)
         return
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     on_gpus = torch.cuda.is_available()
     if on_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    store, rank, count = next(dist.rendezvous("env://"))
+    store, rank, size = next(rendezvous("env://"))
     if os.environ["GROUP_WORLD_SIZE"] == "1":
-        # After a restart, the addresses of those who were killed are still in torchrun's store, and gloo would call
-        # them. On several machines the attempts are counted apart, so that they give no common name.
-        store = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-    dist.init_process_group("nccl" if on_gpus else "gloo", store=store, rank=rank, world_size=count)
+        # After a restart, the addresses of the killed processes are still in torchrun's store, and gloo would call
+        # them. Several machines count their attempts separately, so there the count is no name that all share.
+        store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group("nccl" if on_gpus else "gloo", store=store, rank=rank, world_size=size)
     try:
         yield workers()
     finally:
@@ -52,7 +55,7 @@ def workers() -> Workers:
 
 def total(numbers: Tensor) -> Tensor:
     """The sum of all workers' `numbers`, which must have one shape; they themselves where there is one worker."""
-    if workers().count > 1:
+    if workers().size > 1:
         dist.all_reduce(numbers)
     return numbers
 
@@ -60,7 +63,7 @@ def total(numbers: Tensor) -> Tensor:
 def from_first(thing: Any) -> Any:
     """What rank 0 calls this with, on every rank."""
     box = [thing]
-    if workers().count > 1:
+    if workers().size > 1:
         dist.broadcast_object_list(box)
     return box[0]
 
@@ -73,9 +76,9 @@ def shared_norms(model: nn.Module) -> Iterator[None]:
     (PyTorch's SyncBatchNorm does the same, but on GPUs only.)
     """
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
-    norms = norms if workers().count > 1 else []
+    norms = norms if workers().size > 1 else []
     for norm in norms:
-        norm.forward = partial(_normalised, norm)
+        norm.forward = partial(_normalised, norm)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -83,33 +86,25 @@ def shared_norms(model: nn.Module) -> Iterator[None]:
             del norm.forward
 
 
-class _Total(torch.autograd.Function):
-    """`total`, through which gradients flow: each worker's share counts in the losses of all."""
-
-    @staticmethod
-    def forward(context: Any, numbers: Tensor) -> Tensor:
-        return total(numbers.clone())
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        return total(gradient.clone())
-
-
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, given: Tensor) -> Tensor:
     """(N, C) or (N, C, H, W), this worker's share → the same, normalised over all shares."""
     if not norm.training:
         return F.batch_norm(given, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-    exact = given.to(norm.running_mean.dtype)
+    from torch.distributed.nn.functional import all_reduce  # the one through which gradients flow
+
+    means, variances, momentum = norm.running_mean, norm.running_var, norm.momentum
+    assert means is not None and variances is not None and norm.num_batches_tracked is not None and momentum is not None
+    exact = given.to(means.dtype)
     cells = exact.transpose(1, -1).flatten(0, -2)  # (all cells of a channel, C)
-    sums = _Total.apply(torch.cat([cells.sum(0), cells.new_tensor([len(cells)])]))
+    sums = all_reduce(torch.cat([cells.sum(0), cells.new_tensor([len(cells)])]))
     count = sums[-1].item()
     mean = sums[:-1] / count
-    apart = cells - mean
-    variance = _Total.apply(apart.square().sum(0)) / count
+    variance = all_reduce((cells - mean).square().sum(0)) / count
     with torch.no_grad():
-        norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked.add_(1)
+        means.lerp_(mean, momentum)
+        variances.lerp_(variance * (count / (count - 1)), momentum)
     scale = norm.weight * (variance + norm.eps).rsqrt()
     places = (1, -1, *(1,) * (given.ndim - 2))
-    return ((exact - mean.view(places)) * scale.view(places) + norm.bias.view(places)).to(given.dtype)
+    result: Tensor = (exact - mean.view(places)) * scale.view(places) + norm.bias.view(places)
+    return result.to(given.dtype)

@@ -306,7 +306,7 @@ def test_the_committed_films(confident, model, all_films):
     names = {"forward_confident", "forward_misclassified", "forward_untrained", "convolution_scan", "training"}
     assert {path.stem for path in folder.glob("*.gif")} == names
     made = json.loads((folder / "films.json").read_text())
-    card = json.loads((ml.home() / "models" / "cnn.json").read_text())
+    card = ml.load(ml.home() / "models" / "cnn.safetensors").card()
     assert made["weights_md5"] == card["weights_md5"], "stale films: run 'make films'"
     for path in folder.glob("*.gif"):
         assert made["gif_md5"][path.stem] == hashlib.md5(path.read_bytes()).hexdigest()

@@ -171,7 +171,7 @@ def test_most_of_what_is_no_digit_carries_a_warning(predictor):
     assert len(warned) >= 0.7 * len(files), sorted({file.name for file in files} - set(warned))
 
 
-def test_familiarity_is_mahalanobis_distance(tmp_path):
+def test_familiarity_is_mahalanobis_distance():
     from scipy.spatial.distance import mahalanobis
 
     generator = torch.Generator().manual_seed(0)
@@ -182,12 +182,12 @@ def test_familiarity_is_mahalanobis_distance(tmp_path):
     probe = torch.randn(6, 5, generator=generator)
     expected = [min(mahalanobis(row, mean, np.linalg.inv(within)) for mean in familiar.means) ** 2 for row in probe]
     assert np.allclose(familiar.distance(probe), expected, rtol=1e-3)
-    familiar.save(tmp_path / "a.safetensors")
-    again = Familiarity.load(tmp_path / "a.safetensors")
-    assert torch.allclose(again.distance(probe), familiar.distance(probe)) and again.limit == 3.5
-    (tmp_path / "a.safetensors").write_bytes(b"x")
-    with pytest.raises(ValueError, match="Fetch it again"):
-        Familiarity.load(tmp_path / "a.safetensors")
+    again = Familiarity.from_tensors(familiar.tensors())
+    assert torch.equal(again.distance(probe), familiar.distance(probe)) and again.limit == 3.5
+    for name in ("means", "precision", "limit"):
+        for wrong in (torch.zeros(3), familiar.tensors()[name] * float("nan")):
+            with pytest.raises(ValueError, match=r"means|not a number"):
+                Familiarity.from_tensors(familiar.tensors() | {name: wrong})
 
 
 def test_csv_and_json_hold_the_table(predictor, folder, tmp_path):

@@ -2,6 +2,7 @@ import itertools
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,7 @@ def test_schedule_agrees_with_one_cycle(warmup):
         cycle_momentum=False,
     )
     for step in range(steps):
-        got = loop.learning_rate_at(step, steps, config)
+        got = config.learning_rate_at(step, steps)
         assert got == pytest.approx(one_cycle.get_last_lr()[0], abs=0.01 / (warmup * steps) * 1.5)
         optimizer.step()
         one_cycle.step()
@@ -60,8 +61,19 @@ def test_schedule_agrees_with_one_cycle(warmup):
 
 def test_schedule_without_warmup_starts_at_the_peak():
     config = ml.TrainConfig(learning_rate=0.01, warmup=0)
-    assert loop.learning_rate_at(0, 10, config) == 0.01
-    assert loop.learning_rate_at(9, 10, config) == pytest.approx(0.001)
+    assert config.learning_rate_at(0, 10) == 0.01
+    assert config.learning_rate_at(9, 10) == pytest.approx(0.001)
+
+
+def test_without_a_schedule_the_learning_rates_stay_at_their_peak(offline):
+    config = replace(CONFIG, schedule="constant")
+    assert {config.learning_rate_at(step, 50) for step in range(50)} == {config.learning_rate}
+    run = fit(offline[:640], config)
+    assert set(run.history["learning_rate"]) == {config.learning_rate}
+    plain = {"epochs": 1, "batch_size": 64, "augment": None, "precision": "float32"}
+    config = ml.TrainConfig(schedule="constant", **plain)
+    assert equal(fit(offline[:200], config).model, plain_loop(offline[:200], config))
+    assert not equal(fit(offline[:200], ml.TrainConfig(**plain)).model, plain_loop(offline[:200], config))
 
 
 @pytest.mark.parametrize(("right", "count"), [(9950, 10000), (10, 10), (0, 7), (3, 8)])
@@ -103,7 +115,7 @@ def plain_loop(digits: ml.Digits, config: ml.TrainConfig) -> nn.Module:
         order = torch.randperm(len(digits), generator=shuffle)
         for number in range(min(per_epoch, steps - step)):
             batch = digits[order[number * config.batch_size :][: config.batch_size]]
-            adamw.param_groups[0]["lr"] = loop.learning_rate_at(step, steps, config)
+            adamw.param_groups[0]["lr"] = config.learning_rate_at(step, steps)
             muon.param_groups[0]["lr"] = config.muon * adamw.param_groups[0]["lr"] / config.learning_rate
             images = batch.images[:, :, :24, :24] if step < config.crop * steps else batch.images
             logits = model(ml.normalise(images).contiguous(memory_format=torch.channels_last))
@@ -198,10 +210,73 @@ def test_other_networks_learn_too(offline):
     assert torch.equal(frozen.conv2.weight, kept)
 
 
-def test_network_that_takes_no_crops_says_so(offline):
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(784, 10))
-    with pytest.raises(ml.TrainingError, match=r"crops of 24×24 pixels .*set crop=0"):
+class Viewed(nn.Module):
+    """Like PyTorch's old example: of 32 crops it makes 18 rows, without an error of its own."""
+
+    def __init__(self, rows) -> None:
+        super().__init__()
+        self.rows = rows
+        self.conv1, self.conv2, self.dense = nn.Conv2d(1, 10, 5), nn.Conv2d(10, 20, 5), nn.Linear(320, 10)
+
+    def forward(self, images):
+        images = F.max_pool2d(self.conv2(F.max_pool2d(self.conv1(images), 2)), 2)
+        return self.dense(self.rows(images, (-1, 320)))
+
+
+NO_CROPS = {
+    "dense": lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(784, 10)),
+    "viewed": lambda: Viewed(torch.Tensor.view),
+    "reshaped": lambda: Viewed(torch.Tensor.reshape),
+    "of ours": ml.LeNet,
+}
+
+
+@pytest.mark.parametrize("make", NO_CROPS.values(), ids=NO_CROPS)
+def test_network_that_takes_no_crops_says_so(offline, make):
+    with pytest.raises(ml.TrainingError, match=r"takes no crops of 24×24 pixels\. .*crop=0"):
+        ml.fit(make(), offline[:64], config=CONFIG, show_progress=False)
+    if make is not NO_CROPS["viewed"]:  # PyTorch says of it that only reshape is for all layouts of memory
+        ml.fit(make(), offline[:64], config=replace(CONFIG, crop=0.0), show_progress=False)
+
+
+def test_whether_crops_fit_is_tried_without_a_trace(offline):
+    """A network of somebody's own, with batch norm and random numbers, is as it was before its first step."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)
+    )
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model[1].eval()
+    modes = [layer.training for layer in model.modules()]
+    loop._try_crops(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert [layer.training for layer in model.modules()] == modes
+    assert ml.fit(model, offline[:64], config=CONFIG, show_progress=False).history["step"].iloc[-1] == 2
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: no kernel image"), ValueError()]
+)
+def test_other_errors_are_not_blamed_on_crops(offline, error):
+    class Failing(nn.Module):
+        def __init__(self, side: int) -> None:
+            super().__init__()
+            self.side, self.dense = side, nn.Linear(1, 10)
+
+        def forward(self, images):
+            if images.shape[-1] <= self.side:
+                raise error
+            return self.dense(images.mean((2, 3)))
+
+    sides = (24, 28) if isinstance(error, torch.OutOfMemoryError) else (28,)
+    for side in sides:
+        with pytest.raises(type(error)) as caught:
+            ml.fit(Failing(side), offline[:64], config=CONFIG, show_progress=False)
+        assert caught.value is error
+    model = ml.CNN()  # which takes crops, and fails in its first step
+    model.conv1.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error)) as caught:
         ml.fit(model, offline[:64], config=CONFIG, show_progress=False)
+    assert caught.value is error
 
 
 def test_whole_epochs_are_the_same_as_numbers_with_a_point(offline, tmp_path):
@@ -242,6 +317,13 @@ def test_history(offline):
     assert not run.model.training
     assert run.hardware["device"]
     assert run.hardware["precision"] in ("float32", "bfloat16")
+
+
+def test_rows_of_the_history_come_as_often_as_asked_for(offline):
+    every, usual = (fit(offline[:700], row_every=steps) for steps in (1, 20))
+    assert list(every.history["step"]) == list(range(1, 22)) and list(usual.history["step"]) == [20, 21]
+    assert every.history["train_loss"][:20].mean() == pytest.approx(usual.history["train_loss"][0])
+    assert equal(every.model, usual.model)
 
 
 def test_dropout_is_idle_unless_asked_for(offline):
@@ -310,8 +392,7 @@ class Unplugged(Exception):
 
 @pytest.mark.parametrize(("error", "at"), [(Unplugged, 10), (Unplugged, 71), (KeyboardInterrupt, 30)])
 @pytest.mark.parametrize("name", NAMED)
-def test_resumed_after_an_exception(offline, tmp_path, monkeypatch, name, error, at):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0)
+def test_resumed_after_an_exception(offline, tmp_path, name, error, at):
     config = NAMED[name](epochs=2.7, batch_size=32, seed=3, dropout=True)
     digits, state = offline[:1024], tmp_path / "run.state"
     model, count = ml.CNN(), itertools.count(1)
@@ -322,7 +403,7 @@ def test_resumed_after_an_exception(offline, tmp_path, monkeypatch, name, error,
 
     model.register_forward_pre_hook(unplug)
     with pytest.raises(error):
-        ml.fit(model, digits, config=config, state=state, show_progress=False)
+        ml.fit(model, digits, config=config, state=state, save_every=0, show_progress=False)
     if at > 20:
         assert 0 < torch.load(state, weights_only=True)["step"] < at
     resumed = fit(digits, config, state=state)
@@ -338,12 +419,10 @@ import sys
 import torch
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits that it is ignored
 import mnistlab as ml
-from mnistlab.training import loop
 torch.set_num_threads(int(sys.argv[3]))
-loop.SAVE_SECONDS = 0
 digits = ml.load_digits("train", "offline")
 config = getattr(ml.TrainConfig, sys.argv[4])(epochs=2, batch_size=32, seed=3, dropout=True)
-run = ml.fit(ml.CNN(), digits, config=config, state=sys.argv[1], show_progress=False)
+run = ml.fit(ml.CNN(), digits, config=config, state=sys.argv[1], save_every=0, show_progress=False)
 run.save(sys.argv[2])
 """
 
@@ -423,9 +502,25 @@ def test_file_that_is_no_state_is_refused_and_kept(offline, tmp_path, content):
     assert state.read_bytes() == before
 
 
-def test_a_run_that_cannot_be_kept_goes_on(offline, tmp_path, monkeypatch):
+def test_the_file_is_renewed_every_so_often(offline, tmp_path):
+    """Every hour: not before the end; every 0 seconds: at the first row."""
+    kept = []
+    for seconds in (3600, 0):
+        state = tmp_path / f"{seconds}.state"
+        options = {"state": state, "save_every": seconds, "show_progress": False}
+        seen: list[bool] = []
+
+        def look(*_, state=state, seen=seen) -> None:
+            seen.append(state.exists())
+
+        ml.fit(ml.LeNet(), offline[:960], config=replace(CONFIG, crop=0.0), watch=look, **options)
+        kept.append(seen.index(True) if True in seen else None)
+        assert state.exists()
+    assert kept == [None, 21]
+
+
+def test_a_run_that_cannot_be_kept_goes_on(offline, tmp_path):
     folder = tmp_path / "runs"
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0)
 
     def take_away(step: int, _: torch.nn.Module) -> None:
         if step == 1:
@@ -433,7 +528,7 @@ def test_a_run_that_cannot_be_kept_goes_on(offline, tmp_path, monkeypatch):
             folder.write_text("no folder any more")
 
     with pytest.warns(UserWarning, match=r"The run goes on, but could not be kept at step \d+: .*runs"):
-        run = ml.fit(ml.CNN(), offline[:64], config=CONFIG, state=folder / "it", watch=take_away, show_progress=False)
+        run = fit(offline[:64], state=folder / "it", save_every=0, watch=take_away)
     assert equal(run.model, fit(offline[:64]).model)
 
 
@@ -496,30 +591,37 @@ def test_refusals(offline):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "allowed"),
     [
-        {"epochs": 0},
-        {"epochs": math.nan},
-        {"epochs": True},
-        {"epochs": "two"},
-        {"muon": -0.1},
-        {"momentum": 1.0},
-        {"crop": 1.1},
-        {"betas": (0.9,)},
-        {"betas": (0.9, 2)},
-        {"weight_decay": -1},
-        {"augment": True},
-        {"seed": 1.5},
-        {"learning_rate": math.inf},
-        {"batch_size": 1},
-        {"learning_rate": 0},
-        {"warmup": 1.0},
-        {"label_smoothing": 1},
-        {"precision": "int8"},
+        ({"epochs": 0}, "a number above 0, not 0"),
+        ({"epochs": -1.0}, "a number above 0, not -1.0"),
+        ({"epochs": math.nan}, "a number above 0"),
+        ({"epochs": True}, "a number above 0"),
+        ({"epochs": "two"}, "a number above 0, not 'two'"),
+        ({"muon": -0.1}, "a number of at least 0"),
+        ({"momentum": 1.0}, "at least 0 and below 1, not 1.0"),
+        ({"crop": 1.1}, "a number from 0 to 1"),
+        ({"betas": (0.9,)}, "two numbers"),
+        ({"betas": (0.9, 2)}, "two numbers"),
+        ({"betas": None}, "two numbers"),
+        ({"weight_decay": -1}, "a number of at least 0"),
+        ({"augment": True}, "an Augmentation or None"),
+        ({"seed": 1.5}, "a whole number"),
+        ({"learning_rate": math.inf}, "a number above 0"),
+        ({"learning_rate": "fast"}, "a number above 0"),
+        ({"batch_size": 1}, "a whole number of at least 2"),
+        ({"learning_rate": 0}, "a number above 0"),
+        ({"warmup": 1.0}, "at least 0 and below 1"),
+        ({"label_smoothing": 1}, "at least 0 and below 1"),
+        ({"dropout": 0.5}, "True or False"),
+        ({"precision": "int8"}, "one of auto, float64, float32, bfloat16"),
+        ({"precision": []}, "one of"),
+        ({"schedule": "cosine"}, "one of triangle, constant"),
     ],
 )
-def test_config_refuses_nonsense(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+def test_config_refuses_nonsense_and_says_what_is_allowed(wrong, allowed):
+    name = next(iter(wrong))
+    with pytest.raises(ValueError, match=f"^{name} must be .*{re.escape(allowed)}"):
         ml.TrainConfig(**wrong)
 
 

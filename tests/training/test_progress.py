@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import tqdm as tqdm_module
 
 from mnistlab.training import progress
 
@@ -25,8 +26,8 @@ def test_bar_starts_where_the_run_was_and_ends_closed(monkeypatch):
         bars.append(tqdm(**options | {"disable": False}))
         return bars[-1]
 
-    tqdm = progress.tqdm
-    monkeypatch.setattr(progress, "tqdm", visible)
+    tqdm = tqdm_module.tqdm
+    monkeypatch.setattr(tqdm_module, "tqdm", visible)
     show = progress._bar(steps=80, done=20)
     assert bars[0].n == 20
     show([FIRST, SECOND])

@@ -111,10 +111,10 @@ def test_a_finished_run_is_left_as_it_is(two):
 
 OFTEN = """
 import sys
-from mnistlab.training import loop
 from mnistlab.__main__ import main
+from mnistlab.training.loop import fit
 
-loop.SAVE_SECONDS = 0
+fit.__kwdefaults__["save_every"] = 0
 sys.exit(main(sys.argv[1:]))
 """
 

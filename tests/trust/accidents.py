@@ -32,11 +32,11 @@ from mnistlab.__main__ import main
 from mnistlab.data import sources
 from mnistlab.paths import written_whole
 from mnistlab.shipping import export
-from mnistlab.training import loop
+from mnistlab.training.loop import fit
 from tests.trust import hostile
 
 Row = dict[str, object]
-RUN = {"checkpoint.safetensors", "checkpoint.json", "history.csv", "metrics.json"} | {
+RUN = {"checkpoint.safetensors", "history.csv", "metrics.json"} | {
     f"{name}.png" for name in ("curves", "confusion", "samples")
 }
 
@@ -158,7 +158,6 @@ def kill_writing(what: str, times: int) -> Row:
 def kill_training(times: int) -> Row:
     """One run, killed again and again, each time gone on with; its end beside that of a run left in peace."""
     torch.set_num_threads(1)
-    loop.SAVE_SECONDS = 0
     train = ml.load_digits("train", "offline")
     config = ml.TrainConfig(epochs=12, batch_size=64, crop=0.0, device="cpu", precision="float32")
     dice, faults, steps = random.Random(0), [], []
@@ -167,7 +166,7 @@ def kill_training(times: int) -> Row:
         state = Path(folder) / "unfinished.state"
 
         def go_on() -> ml.Run:
-            return ml.fit(ml.LeNet(), train, config=config, state=state, show_progress=False)
+            return ml.fit(ml.LeNet(), train, config=config, state=state, save_every=0, show_progress=False)
 
         def compare() -> None:
             weights = go_on().model.state_dict()
@@ -191,7 +190,7 @@ def kill_commands(times: int) -> Row:
     """`mnistlab train`, from the first step to the last figure; the same command with --resume must end it."""
     os.environ["MNISTLAB_DATA"] = "offline"
     torch.set_num_threads(1)
-    loop.SAVE_SECONDS = 0
+    fit.__kwdefaults__["save_every"] = 0.0  # the command line calls it without
     dice, faults, there = random.Random(0), [], []
     with tempfile.TemporaryDirectory() as name:
 
@@ -373,13 +372,13 @@ def full(folder: Path, times: int) -> Row:
             if read() not in known or list(folder.glob(".*.part")):
                 faults.append(f"{what} {number}: not as it was: {sorted(folder.iterdir())}")
     ballast.write_bytes(bytes(room(folder)))
-    train, loop.SAVE_SECONDS = ml.load_digits("train", "offline"), 0
+    train = ml.load_digits("train", "offline")
     config = ml.TrainConfig(epochs=1, device="cpu")
     ends = []
     for state in (folder / "unfinished.state", None):
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            run = ml.fit(ml.CNN(), train, config=config, state=state, show_progress=False)
+            run = ml.fit(ml.CNN(), train, config=config, state=state, save_every=0, show_progress=False)
         ends.append(run.model.state_dict())
         if bool(state) != any("make room there" in str(warning.message) for warning in heard):
             faults.append(f"training: heard {[str(warning.message) for warning in heard]}")

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import safetensors
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save
 
 FORMATS = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
@@ -250,21 +252,22 @@ class Canary:
 
 
 def checkpoints(valid: Path, folder: Path, count: int, seed: int = 0) -> Iterator[Path]:
-    """Checkpoints beside `valid`, one at a time: spoiled weights, spoiled cards, lying headers."""
+    """Checkpoints like `valid`, one at a time: spoiled weights, spoiled cards, lying headers."""
     dice = random.Random(seed)
-    weights, card = valid.read_bytes(), valid.with_suffix(".json").read_bytes()
+    with safetensors.safe_open(valid, "pt") as file:
+        card = file.metadata()["card"].encode()
+    tensors = load_file(valid)
+    weights = save(tensors)  # without a card, so that no checksum stands before them
     path = folder / "it.safetensors"
     for number in range(count):
-        path.with_suffix(".json").unlink(missing_ok=True)
         kind = number % 4
-        if kind == 0:  # weights without a card, so that no checksum stands before them
+        if kind == 0:
             path.write_bytes(spoiled(weights, dice))
         elif kind == 1:
             path.write_bytes(_with_header(weights, dice))
         else:
-            path.write_bytes(weights)
             changed = spoiled(card, dice) if kind == 2 else _changed(card, dice)
-            path.with_suffix(".json").write_bytes(changed)
+            path.write_bytes(save(tensors, {"card": changed.decode(errors="replace")}))
         yield path
 
 

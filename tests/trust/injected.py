@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import nbformat
 from nbclient import NotebookClient
+from safetensors.torch import save
 from torch import nn
 
 import mnistlab as ml
@@ -110,11 +111,10 @@ def came_alive(browser: "Browser", page: Path) -> list[str]:
 def _checkpoint(folder: Path) -> Path:
     """With ill will wherever a card holds words."""
     run = ml.Run(ml.LeNet().eval(), ml.TrainConfig())
-    path = run.save(folder / "it.safetensors")
-    card = json.loads(path.with_suffix(".json").read_text())
+    path, card = folder / "it.safetensors", run.card()
     card |= {name: {EVIL: EVIL} for name in ("data", "hardware", "versions")}
     card |= {"metrics": {EVIL: {EVIL: [EVIL]}}, "date": EVIL, "history": [{"step": 1, EVIL: EVIL}], EVIL: EVIL}
-    path.with_suffix(".json").write_text(json.dumps(card))
+    path.write_bytes(save(run.model.state_dict(), {"card": json.dumps(card)}))
     return path
 
 
