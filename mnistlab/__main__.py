@@ -172,6 +172,7 @@ def train(
     out = out or ml.home() / "models" / "runs" / model
     state = out / "unfinished.state"
     with together() as me, ExitStack() as stack:
+        processes: int = me[1]
         if me.rank == 0:
             stack.enter_context(_claimed(out))
         if from_first(me.rank == 0 and _finished(out, resume)):
@@ -191,7 +192,7 @@ def train(
                     typer.echo(file)
         except KeyboardInterrupt:
             if me.rank == 0:
-                typer.echo(_stopped(state, context.obj, me.count), err=True)
+                typer.echo(_stopped(state, context.obj, processes), err=True)
             raise typer.Exit(130) from None
 
 

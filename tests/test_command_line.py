@@ -151,7 +151,7 @@ def test_train_writes_everything(trained):
 
 
 def test_only_the_checkpoint_and_its_card_say_more_after_the_judging(trained):
-    card = json.loads((trained / "checkpoint.json").read_text())["metrics"]
+    card = ml.load(trained).metrics
     assert set(card) == {"val", "test"} and card["test"]["digits"].startswith("360 digits · scikit-learn")
 
 

@@ -152,8 +152,8 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
         files.change(show_many, files, table, api_visibility="private", show_progress="minimal", **raw, **many)
         gr.on([], predict, picture, result, api_name="predict", **raw, **one)
         gr.on([], predict_many, files, result, api_name="predict_many", **raw, **many)
-    page.queue(max_size=WAITING)
-    return page
+    blocks: gr.Blocks = page.queue(max_size=WAITING)
+    return blocks
 
 
 def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
