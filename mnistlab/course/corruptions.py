@@ -70,7 +70,7 @@ def _read(ink: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(ink, places, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _moved(ink: Tensor, rows: list) -> Tensor:
+def _moved(ink: Tensor, rows: list[Tensor | float]) -> Tensor:
     """Each image through its own affine map: six numbers, each for all images or (N,), in affine_grid's order."""
     count = len(ink)
     matrices = torch.stack([torch.as_tensor(row).float().expand(count) for row in rows], 1).view(count, 2, 3)

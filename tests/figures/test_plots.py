@@ -12,8 +12,7 @@ from matplotlib.text import Text
 
 import mnistlab as ml
 from mnistlab import analysis
-from mnistlab.analysis.scores import wilson
-from mnistlab.course import architecture, dataset, filters_and_feature_maps, misclassifications, prediction, training
+from mnistlab.course import architecture, dataset, filters_and_feature_maps, prediction, training
 from mnistlab.figures import plots, style
 
 IMAGE = torch.arange(784).reshape(28, 28) / 783
@@ -22,10 +21,7 @@ STATISTICS = pd.DataFrame(
     {"name": ["relu1"] * 3, "zeros": [0.2, 0.5, 1.0], "largest": [3.0, 2.0, 0.0], "channel": range(3)}
 )
 COUNTS = pd.DataFrame([[8, 2], [0, 1200]])
-RATES = analysis.slices([True, False, True, True], [-30, 1, 2, 3], parts=2)
 RELIABILITY = analysis.reliability([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 0, 0])
-COVERAGE = analysis.coverage([0.9, 0.8, 0.6, 0.5], [True, True, False, True])
-SPOILED = {name: torch.zeros(5, 28, 28) for name in "abc"}
 
 
 def words(figure: Figure) -> str:
@@ -62,14 +58,6 @@ def every_figure(digits: ml.Digits) -> dict[str, Figure]:
         "attributions": filters_and_feature_maps.attributions(255 * IMAGE, {"a": {"b": IMAGE - 0.5}}, "t", source),
         "errors_without": filters_and_feature_maps.errors_without([3, 1, 2], 2, 100, "t", source),
         "confusion": plots.confusion(COUNTS, "t", source),
-        "margins": misclassifications.margins(np.array([0.1, 0.9]), np.array([False, True]), "t", source),
-        "error_rates": misclassifications.error_rates({"a": RATES}, "t", source),
-        "how_many_fail": misclassifications.how_many_fail([90, 4, 2], digits[:2], ["a", "b"], "t"),
-        "spoiled": misclassifications.spoiled(
-            SPOILED, pd.DataFrame(0.5, index=list("abc"), columns=range(5)), "t", source
-        ),
-        "changes": misclassifications.changes([("a", IMAGE, IMAGE.flip(0), 1, 2)], "t", source),
-        "coverage": misclassifications.coverage_curve(COVERAGE, 0.6, "t", source),
         "answers": plots.answers({"a": IMAGE}, {"b": torch.arange(10.0)[None]}, "t", source),
         "readings": plots.readings({"a": [(IMAGE, "b", True)]}, "t", source),
         "reliability": prediction.reliability({"a": RELIABILITY}, "t", source),
@@ -236,68 +224,6 @@ def test_confusion_writes_every_count_and_colours_mistakes_only():
     axes = plots.confusion(COUNTS, "t").axes[0]
     assert {text.get_text(): text.get_position() for text in axes.texts} == {"8": (0, 0), "2": (1, 0), "1,200": (1, 1)}
     assert axes.images[0].get_array().tolist() == [[0, 2], [0, 0]] and axes.get_ylabel() == "label"
-
-
-def test_margins_are_counted_apart():
-    margin, right = np.array([0.01, 0.02, 0.97, 0.98, 0.99]), np.array([False, True, True, True, True])
-    axes = misclassifications.margins(margin, right, "t").axes[0]
-    blue, orange = ([bar.get_height() for bar in bars] for bars in axes.containers)
-    assert (blue[0], blue[-1], sum(blue)) == (1, 3, 4) and (orange[0], sum(orange)) == (1, 1)
-    assert axes.get_legend_handles_labels()[1] == ["read rightly: 4", "read wrong: 1"]
-
-
-def test_error_rates_carry_their_intervals():
-    axes = misclassifications.error_rates({"a": RATES}, "t").axes[0]
-    assert [bar.get_height() for bar in axes.patches] == [50, 0]
-    whisker = axes.collections[0].get_segments()[0]
-    low, high = wilson(1, 2)
-    np.testing.assert_allclose(whisker[:, 1], [100 * (1 - high), 100 * (1 - low)])
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["−30 to\n2", "2 to\n3"]
-    named = misclassifications.error_rates({"a": analysis.accuracies([True, False], ["old", "new"])}, "t").axes[0]
-    assert [label.get_text() for label in named.get_xticklabels()] == ["new", "old"]
-
-
-def test_paired_shows_rows_means_and_standard_errors():
-    table = pd.DataFrame({"a": [1.0, 2, 3], "b": [2.0, 2, 5]})
-    axes = misclassifications.paired(table, "t", "y").axes[0]
-    assert [line.get_ydata().tolist() for line in axes.lines[:3]] == table.to_numpy().tolist()
-    assert axes.lines[3].get_ydata().tolist() == [2, 3]
-    np.testing.assert_allclose(
-        [s[:, 1] for s in axes.collections[0].get_segments()], [[2 - 1 / 3**0.5, 2 + 1 / 3**0.5], [2, 4]]
-    )
-
-
-def test_how_many_fail_leaves_out_those_that_nobody_fails(offline):
-    figure = misclassifications.how_many_fail([90, 4, 0, 7], offline[:7], list("abcdefg"), "t")
-    assert [bar.get_height() for bar in figure.subfigs[0].axes[0].patches] == [4, 0, 7]
-    titles = [axes.get_title() for axes in figure.subfigs[1].axes]
-    assert titles[:7] == list("abcdefg") and len(titles) == 12
-
-
-def test_spoiled_digits_stand_over_their_accuracies():
-    table = pd.DataFrame([[1.0, 0.5, 0.25, 0.1, 0.0]] * 3, index=list("abc"))
-    figure = misclassifications.spoiled(SPOILED, table, "t")
-    shown = [axes.get_xlabel() for part in figure.subfigs for axes in part.axes]
-    assert shown == ["100", "50", "25", "10", "0"] * 3
-
-
-def test_changes_outline_what_few_pixels_changed():
-    after = IMAGE.clone()
-    after[3, 4] = 200
-    figure = misclassifications.changes([("a", IMAGE, after, 1, 7), ("b", IMAGE, 255 - IMAGE, 1, 1)], "t")
-    before, _, changed, everywhere = figure.axes
-    assert (
-        [patch.get_xy() for patch in changed.patches] == [(3.5, 2.5)] and not everywhere.patches and not before.patches
-    )
-    assert changed.get_xlabel() == "read as 7"
-
-
-def test_coverage_marks_the_threshold():
-    axes = misclassifications.coverage_curve(COVERAGE, 0.6, "t").axes[0]
-    curve, dot = axes.lines
-    np.testing.assert_allclose([float(value) for value in (*dot.get_xdata(), *dot.get_ydata())], [25, 100 / 3])
-    assert curve.get_ydata()[-1] == 25 and curve.get_xdata()[-1] == 0
-    assert len(misclassifications.coverage_curve(COVERAGE, float("inf"), "t").axes[0].lines[1].get_xdata()) == 0
 
 
 def test_answers_mark_the_largest_of_ten():
