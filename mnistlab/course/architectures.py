@@ -1,24 +1,32 @@
 """The notebook on architectures: its figures, and the checkers of its exercises."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import Module
 
 from mnistlab.course.check import NotYet, call, checker
-from mnistlab.figures.style import BLUE, GREEN, GREY, ORANGE, bare, heading, log_axis, titled
+from mnistlab.data.digits import Digits
+from mnistlab.figures import plots
+from mnistlab.figures.style import BLUE, GREEN, GREY, ORANGE, Figure, Sourced, bare, heading, log_axis
 from mnistlab.networks.models import MLP
 
+# Name → the lowest and the highest accuracy that README files of other repositories claim for such a network, in %.
+CLAIMS = {"LeNet": (98.8, 99.2), "Simple": (99.3, 99.3), "Compact": (99.2, 99.5), "Improved": (99.49, 99.49)}
 
-def sizes(table: pd.DataFrame, title: str) -> Figure:
-    """Networks by their columns `parameters` and `multiply_adds`, each on a logarithmic axis."""
-    figure = titled(11, 0.42 * len(table) + 1.6, title)
+
+def sizes(table: pd.DataFrame) -> Figure:
+    """Networks by their columns `parameters` and `multiply_adds`, each on a logarithmic axis; CNN beside Simple."""
+    parameters, work = (table.loc["Simple", column] / table.loc["CNN", column] for column in table)
+    title = f"Simple has {parameters:.1f} times the parameters of our CNN, and {work:.1f} times the work"
+    alt = f"Parameters and multiply-adds of {len(table)} networks as bars."
+    figure = Figure(11, 0.42 * len(table) + 1.6, title, alt)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (column, colour) in zip(panels, (("parameters", ORANGE), ("multiply_adds", BLUE)), strict=True):
         axes.barh(table.index, table[column], color=colour)
@@ -43,33 +51,40 @@ OPERATIONS = {
 }
 
 
-def computation_graph(loss: Tensor, model: Module, title: str, columns: int = 7) -> Figure:
+def graph(loss: Tensor, model: Module, columns: int = 7) -> Figure:
     """What PyTorch remembers of how `loss` came about: its operations in order, and the parameters that go into each.
 
     For networks without branches, whose layers form one chain.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    chain, node = [], loss.grad_fn
+    chain: list[tuple[str, list[tuple[str, tuple[int, ...]]]]] = []
+    node = loss.grad_fn
     while node is not None:
         leaves = [leaf for following, _ in node.next_functions if (leaf := _leaf(following)) is not None]
-        chain.insert(0, (node.name().split("Backward")[0], [(names[id(leaf)], tuple(leaf.shape)) for leaf in leaves]))
+        operation = node.name().split("Backward")[0]
+        parameters = sorted(((names[id(leaf)], tuple(leaf.shape)) for leaf in leaves), reverse=True)
+        chain.insert(0, (OPERATIONS.get(operation, operation), parameters))  # weights, then biases
         node = next((following for following, _ in node.next_functions if following and _leaf(following) is None), None)
     rows = -(-len(chain) // columns)
-    figure = titled(1.75 * columns, 2.3 * rows + 0.5, title)
+    title = f"Backwards from the loss to the first weights: {type(model).__name__}'s computation graph"
+    count = sum(len(parameters) for _, parameters in chain)
+    alt = f"A chain of {len(chain)} boxes from {chain[0][0]} to {chain[-1][0]}; "
+    alt += f"{count} tensors of weights and biases point into it from below."
+    figure = Figure(1.75 * columns, 2.3 * rows + 0.5, title, alt)
     axes = bare(figure.subplots())
-    for place, (operation, leaves) in enumerate(chain):
+    said: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10.5}
+    look = {"boxstyle": "round,pad=0.45", "edgecolor": BLUE, "facecolor": "#e8f0f8"}
+    for place, (operation, parameters) in enumerate(chain):
         row, column = divmod(place, columns)
         x, y = 1.75 * column, -2.3 * row
-        said = {"ha": "center", "va": "center", "fontsize": 10.5}
-        look = {"boxstyle": "round,pad=0.45", "edgecolor": BLUE, "facecolor": "#e8f0f8"}
-        axes.text(x, y, OPERATIONS.get(operation, operation), bbox=look, **said)
+        axes.text(x, y, operation, bbox=look, **said)
         if place:
             start = (x - 0.95, y) if column else (x - 1.0, y)
             axes.annotate("", (x - 0.72, y), start, arrowprops={"arrowstyle": "->", "color": GREY, "lw": 1.5})
-        for line, (name, shape) in enumerate(sorted(leaves, reverse=True)):  # weights, then biases
+        for line, (name, shape) in enumerate(parameters):
             text = f"{name}\n{' × '.join(map(str, shape))}"
             axes.text(x, y - 0.68 - 0.55 * line, text, color=ORANGE, **{**said, "fontsize": 9.5})
-        if leaves:
+        if parameters:
             axes.annotate("", (x, y - 0.22), (x, y - 0.45), arrowprops={"arrowstyle": "->", "color": ORANGE})
     axes.set(xlim=(-1, 1.75 * columns - 0.75), ylim=(-2.3 * rows + 0.65, 0.5))
     return figure
@@ -82,11 +97,18 @@ def _leaf(node: Node | None) -> Tensor | None:
     return getattr(node, "variable", None)
 
 
-def costs_and_errors(table: pd.DataFrame, title: str, source: str = "") -> Figure:
-    """One named dot for each row: its `multiply_adds` against its `errors` in percent, both on logarithmic axes."""
-    figure = titled(9, 4.4, title, source)
+def race(table: pd.DataFrame, seen: int, of: Sourced | None = None) -> Figure:
+    """One named dot for each row: its `multiply_adds` against its `errors` in percent, both on logarithmic axes.
+
+    seen: how many digits each network has seen.  of: the digits that they were judged on.
+    """
+    errors = table["errors"]
+    worst, best = errors.idxmax(), errors.idxmin()
+    title = f"After {seen:,} digits {worst} misreads {errors[worst]:.1%}, {best} {errors[best]:.1%}"
+    alt = f"Share of misread digits over multiply-adds, a dot for each of {len(table)} networks."
+    figure = Figure(9, 4.4, title, alt, of)
     axes = figure.subplots()
-    axes.scatter(table["multiply_adds"], 100 * table["errors"], s=70, color=BLUE, zorder=3)
+    axes.scatter(table["multiply_adds"], 100 * errors, s=70, color=BLUE, zorder=3)
     for name, row in table.iterrows():
         place, last = (row["multiply_adds"], 100 * row["errors"]), row["multiply_adds"] == table["multiply_adds"].max()
         side, offset = ("right", (-9, -4)) if last else ("left", (9, -4))
@@ -102,31 +124,63 @@ def costs_and_errors(table: pd.DataFrame, title: str, source: str = "") -> Figur
     return figure
 
 
+def relatives(accuracy: Mapping[str, Sequence[float]]) -> Figure:
+    """The accuracy in percent of each network's runs, and behind them what is claimed elsewhere."""
+    lead = np.mean(accuracy["CNN"]) - np.mean(accuracy["MLP"])
+    title = (
+        f"One epoch on MNIST, {len(accuracy['CNN'])} seeds: the CNN is {lead:.1f} points ahead of dense layers alone"
+    )
+    return seeds(accuracy, title, "accuracy on MNIST's 10,000 test digits (%); grey: claimed elsewhere", bands=CLAIMS)
+
+
+def shuffled_digits(digits: Digits, shuffled: Digits) -> Figure:
+    """Each digit, and beside it the same with its pixels shuffled."""
+    pictures: dict[str, Tensor] = {}
+    for label, before, after in zip(digits.known_labels("be named"), digits.images, shuffled.images, strict=True):
+        pictures |= {f"a {label}": before[0], f"the same {label}": after[0]}
+    title = "The same numbers, in other places: nothing is lost but who is beside whom"
+    return plots.picture_row(pictures, title, digits)
+
+
+def shuffled(accuracy: Mapping[str, Sequence[float]]) -> Figure:
+    """The accuracy in percent of each network's runs, with its pixels in place and shuffled."""
+    lost = {}
+    for name in ("CNN", "MLP"):
+        lost[name] = np.mean(accuracy[f"{name}, pixels in place"]) - np.mean(accuracy[f"{name}, pixels shuffled"])
+    title = f"Shuffling costs the CNN {lost['CNN']:.2f} points, and the MLP {abs(lost['MLP']):.2f}"
+    return seeds(accuracy, title, "accuracy on MNIST's test digits (%), one epoch without augmentation")
+
+
+def parts(errors: Mapping[str, Sequence[float]]) -> Figure:
+    """The errors in percent of the CNN's runs "as it is", and with one thing changed each."""
+    worst = max(errors, key=lambda name: np.mean(errors[name]))
+    times = np.mean(errors[worst]) / np.mean(errors["as it is"])
+    title = f"{worst[0].upper()}{worst[1:]}, {times:.1f} times the errors"
+    return seeds(errors, title, "misread test digits of MNIST (%), one epoch")
+
+
 def seeds(
-    rows: dict[str, Sequence[float]],
-    title: str,
-    x: str,
-    *,
-    bands: dict[str, tuple[float, float]] | None = None,
-    source: str = "",
+    rows: Mapping[str, Sequence[float]], title: str, x: str, *, bands: Mapping[str, tuple[float, float]] | None = None
 ) -> Figure:
     """A line for each name: one dot a run, a bar at their mean, and beside it mean ± standard deviation.
 
     bands: name → the lowest and highest that others claim, as a grey bar behind.
     """
-    figure = titled(10, 0.5 * len(rows) + 1.4, title, source)
+    means = {name: f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" for name, values in rows.items()}
+    told = "; ".join(f"{name} {mean}" for name, mean in means.items())
+    alt = f"A dot for each run: {x}. Means and standard deviations: {told}."
+    figure = Figure(10, 0.5 * len(rows) + 1.4, title, alt)
     axes = figure.subplots()
     for place, (name, values) in enumerate(rows.items()):
-        mean, std = np.mean(values), np.std(values, ddof=1)
+        mean = np.mean(values)
         if bands and name in bands:
             low, high = bands[name]
             centre, width = (low + high) / 2, max(high - low, 0.02)
             axes.barh(place, width, left=centre - width / 2, height=0.62, color="#cfcfcf", zorder=1)
         axes.plot([mean, mean], [place - 0.3, place + 0.3], color=ORANGE, lw=3, zorder=2)
         axes.scatter(values, [place] * len(values), color=BLUE, s=34, alpha=0.7, zorder=3)
-        text = f"{mean:.2f} ± {std:.2f}"
-        axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=11)
-    axes.set_yticks(range(len(rows)), rows, fontsize=12)
+        axes.text(1.01, place, means[name], transform=axes.get_yaxis_transform(), va="center", fontsize=11)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=12)
     axes.set(ylim=(len(rows) - 0.5, -0.5))
     axes.set_xlabel(x, fontsize=11)
     axes.margins(x=0.04)
@@ -136,10 +190,22 @@ def seeds(
     return figure
 
 
-def sweeps(table: pd.DataFrame, title: str, source: str = "") -> Figure:
+def best_rates(runs: pd.DataFrame) -> pd.DataFrame:
+    """The `learning_rate` whose mean `val_accuracy` is highest: a row an optimiser, a column a batch size."""
+    means = runs.groupby(["optimiser", "batch_size", "learning_rate"], as_index=False)["val_accuracy"].mean()
+    tops = means.loc[means.groupby(["optimiser", "batch_size"])["val_accuracy"].idxmax()]
+    best = tops.pivot_table(index="optimiser", columns="batch_size", values="learning_rate")
+    return best.rename_axis(index="best learning rate for", columns="batches of")
+
+
+def sweep(runs: pd.DataFrame) -> Figure:
     """One panel an `optimiser`, one line a `batch_size`: mean `val_accuracy` in percent over the `learning_rate`."""
-    panels = dict(list(table.groupby("optimiser", sort=False)))
-    figure = titled(12, 4.2, title, source)
+    panels = dict(list(runs.groupby("optimiser", sort=False)))
+    best = ", ".join(f"{name} {rate:g}" for name, rate in best_rates(runs)[128].items())
+    sizes = sorted(runs["batch_size"].unique())
+    alt = f"Validation accuracy over the learning rate for {', '.join(panels)}, with batches of "
+    alt += f"{', '.join(map(str, sizes))}."
+    figure = Figure(12, 4.2, f"Best rates for batches of 128: {best}", alt)
     for axes, (name, rows) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         for (size, line), colour in zip(rows.groupby("batch_size"), (BLUE, ORANGE, GREEN, GREY), strict=False):
             means = 100 * line.groupby("learning_rate")["val_accuracy"].mean()
@@ -154,7 +220,7 @@ def sweeps(table: pd.DataFrame, title: str, source: str = "") -> Figure:
 
 
 @checker
-def check_mlp_parameters(function: Callable) -> str:
+def check_mlp_parameters(function: Callable[..., Any]) -> str:
     """mlp_parameters(sizes) → how many numbers dense layers of these sizes learn, from the input to the output."""
     for hidden in ((256, 128), (), (512,)):
         sizes = [784, *hidden, 10]
@@ -170,7 +236,7 @@ def check_mlp_parameters(function: Callable) -> str:
 
 
 @checker
-def check_shuffle(function: Callable) -> str:
+def check_shuffle(function: Callable[..., Any]) -> str:
     """shuffle(images, order) → (N, 1, 28, 28): in every image, pixel k is what was pixel order[k]."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (5, 1, 28, 28), generator=generator, dtype=torch.uint8)
@@ -192,12 +258,12 @@ def check_shuffle(function: Callable) -> str:
 
 
 @checker
-def check_gain(function: Callable) -> str:
+def check_gain(function: Callable[..., Any]) -> str:
     """gain(a, b) → the difference of the means of b and a, and its standard error."""
     for a, b in (([99.2, 99.3, 99.1], [99.5, 99.4, 99.6, 99.5]), ([98.0, 98.4], [98.1, 98.5])):
         right = float(np.mean(b) - np.mean(a))
-        errors = [np.var(values, ddof=1) / len(values) for values in (a, b)]
-        spreads = [np.var(values, ddof=1) for values in (a, b)]
+        spreads = [float(np.var(values, ddof=1)) for values in (a, b)]
+        errors = [spread / len(values) for spread, values in zip(spreads, (a, b), strict=True)]
         answer = call(function, a, b)
         if not isinstance(answer, tuple | list) or len(answer) != 2:
             raise NotYet("two numbers are asked for: the difference and its standard error.")

@@ -1,32 +1,54 @@
 """The notebook on misclassifications: its figures, and the checkers of its exercises."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
+from torch import nn
 
-from mnistlab.analysis.calibration import coverage
-from mnistlab.analysis.intervals import wilson
-from mnistlab.analysis.scores import per_digit
+from mnistlab import analysis
+from mnistlab.analysis.intervals import Evaluation
+from mnistlab.analysis.predictions import Predictions, predict
 from mnistlab.course.check import NotYet, call, checker
+from mnistlab.course.corruptions import corrupt
+from mnistlab.course.disputed import DISPUTED
 from mnistlab.data.digits import Digits
-from mnistlab.figures.style import BLUE, ORANGE, bare, draw, heading, log_axis, titled
+from mnistlab.figures import plots
+from mnistlab.figures.style import BLUE, ORANGE, Figure, bare, draw, heading, log_axis
+
+UNITS = {"slant": "degrees", "stroke width": "pixels", "ink": "pixels"}
 
 
-def margins(margin: np.ndarray, right: np.ndarray, title: str, source: str = "") -> Figure:
-    """How many digits have which margin, 0…1, on a logarithmic axis: those read rightly, and those read wrong."""
-    figure = titled(9, 3.8, title, source)
+def gallery(digits: Digits, predictions: Predictions) -> Figure:
+    """The mistakes, at most 40, the surest first, each under its label, the answer and its confidence."""
+    wrong = np.flatnonzero(~predictions.right)
+    wrong = wrong[np.argsort(-predictions.confidence[wrong])]
+    sure = int((predictions.confidence[wrong] > 0.8).sum())
+    title = f"The network's {len(wrong)} errors, surest first: {sure} with a confidence above 80%"
+    shown = predictions[wrong[:40]]
+    said = zip(shown.labels, shown.predicted, shown.confidence, strict=True)
+    captions = [f"{label} → {answer}\n{confidence:.0%}" for label, answer, confidence in said]
+    return plots.digit_grid(digits[torch.from_numpy(wrong[:40])], title, captions)
+
+
+def margins(predictions: Predictions) -> Figure:
+    """How many digits have which margin, 0…1, on a logarithmic axis: those read correctly, and those read wrong."""
+    margin, right = predictions.table["margin"].to_numpy(float), predictions.right
+    parts = {"read correctly": margin[right], "read wrong": margin[~right]}
+    middle, doubt = (np.median(part) for part in parts.values())
+    title = f"Median margin: {middle:.2f} where it is right, {doubt:.2f} where it is wrong"
+    told = " and ".join(f"of {len(part):,} digits {name}" for name, part in parts.items())
+    figure = Figure(9, 3.8, title, f"Two histograms of the margin on a logarithmic axis, {told}.", predictions)
     axes = figure.subplots()
-    edges = np.linspace(0, 1, 26)
-    for mask, name, colour, width in ((right, "read rightly", BLUE, 0.9), (~right, "read wrong", ORANGE, 0.4)):
-        axes.hist(margin[mask], edges, color=colour, rwidth=width, label=f"{name}: {mask.sum():,}")
+    edges = np.linspace(0, 1, 26).tolist()
+    for (name, part), colour, width in zip(parts.items(), (BLUE, ORANGE), (0.9, 0.4), strict=True):
+        axes.hist(part, edges, color=colour, rwidth=width, label=f"{name}: {len(part):,}")
     axes.set(xlabel="margin: first minus second probability", ylabel="digits (log scale)", yscale="log", xlim=(0, 1))
     axes.set_ylim(0.7)
     log_axis(axes.yaxis)
@@ -35,10 +57,15 @@ def margins(margin: np.ndarray, right: np.ndarray, title: str, source: str = "")
     return figure
 
 
-def error_rates(panels: dict[str, pd.DataFrame], title: str, source: str = "") -> Figure:
-    """One panel for each table of accuracies or slices: each row's errors in percent, with Wilson's 95% interval."""
+def slices(panels: Mapping[str, pd.DataFrame], predictions: Predictions) -> Figure:
+    """One panel for each table of slices or accuracies: each row's errors in percent, with Wilson's 95% interval."""
+    errors = {name: table["errors"] for name, table in panels.items() if "start" in table}
+    cut = max(errors, key=lambda name: np.ptp(errors[name]))
+    title = f"Cut by {cut}, the slices hold from {errors[cut].min()} to {errors[cut].max()} "
+    title += f"of the {predictions.errors} errors"
     sizes = [max(len(table), 3) for table in panels.values()]
-    figure = titled(1.2 + 0.6 * sum(sizes), 4, title, source)
+    alt = f"Bars of the error rates, with intervals, in panels: {', '.join(panels)}."
+    figure = Figure(1.2 + 0.6 * sum(sizes), 4, title, alt, predictions)
     places = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=sizes).flat
     for axes, (name, table) in zip(places, panels.items(), strict=True):
         wrong = 100 * (1 - table["accuracy"].to_numpy())
@@ -49,104 +76,153 @@ def error_rates(panels: dict[str, pd.DataFrame], title: str, source: str = "") -
         names = list(table.index)
         if "start" in table:
             form = ".0f" if table["end"].max() - table["start"].min() > 20 else ".1f"
-            names = [f"{row.start:{form}} to\n{row.end:{form}}".replace("-", "−") for row in table.itertuples()]
+            names = [
+                f"{start:{form}} to\n{end:{form}}".replace("-", "−")
+                for start, end in zip(table["start"], table["end"], strict=True)
+            ]
         axes.set_xticks(range(len(table)), names, fontsize=10)
-        axes.set(xlabel=name, xlim=(-0.6, len(table) - 0.4))
+        axes.set(xlabel=f"{name} ({UNITS[name]})" if name in UNITS else name, xlim=(-0.6, len(table) - 0.4))
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel("wrong (%)")
     sns.despine(figure)
     return figure
 
 
-def paired(table: pd.DataFrame, title: str, y: str) -> Figure:
-    """A dot for each number of `table`, its columns side by side, rows joined; diamonds: mean and standard error."""
-    figure = titled(9, 4, title)
+def writers(exams: pd.DataFrame) -> Figure:
+    """Two ways to set validation digits aside, a dot a run, a line a seed; diamonds: mean and standard error.
+
+    exams: a row a seed, the columns "at random" and "by writer", each the errors in percent.
+    """
+    spread = exams.std()
+    title = f"New hands: the result varies by ±{spread['by writer']:.2f} points; "
+    title += f"known hands: by ±{spread['at random']:.2f}"
+    alt = f"The errors of {len(exams)} pairs of networks, a dot each, on two kinds of validation split."
+    figure = Figure(9, 4, title, alt)
     axes = figure.subplots()
-    axes.plot(
-        range(table.shape[1]), table.to_numpy().T, color="#cccccc", lw=1, marker="o", markersize=5, mfc=BLUE, mec=BLUE
-    )
-    axes.errorbar(
-        np.arange(table.shape[1]) + 0.12, table.mean(), table.sem(), fmt="D", color=ORANGE, capsize=6, lw=2, zorder=3
-    )
-    axes.set_xticks(range(table.shape[1]), table.columns, fontsize=11)
-    axes.set(ylabel=y, xlim=(-0.5, table.shape[1] - 0.5), ylim=(0, None))
+    axes.plot([0, 1], exams.to_numpy().T, color="#cccccc", lw=1, marker="o", markersize=5, mfc=BLUE, mec=BLUE)
+    axes.errorbar([0.12, 1.12], exams.mean(), exams.sem(), fmt="D", color=ORANGE, capsize=6, lw=2, zorder=3)
+    axes.set_xticks([0, 1], [f"validation set aside {name}" for name in exams], fontsize=11)
+    axes.set(ylabel="wrong on validation (%)", xlim=(-0.5, 1.5), ylim=(0, None))
     sns.despine(figure)
     return figure
 
 
-def how_many_fail(counts: Sequence[int], digits: Digits, captions: Sequence[str], title: str) -> Figure:
-    """`counts`: how many digits none, one, two, … of the networks read wrong; beside it those that all of them do."""
-    rows = max(2, -(-len(digits) // 6))
-    figure = titled(11, 1.25 * rows + 1.1, title, digits.source)
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])
+def ballots(digits: Digits, predictions: Predictions) -> pd.DataFrame:
+    """The fifteen disputed digits of MNIST's test set, a row a letter; of other digits, those with the least margins.
+
+    Columns: test digit and label; for MNIST also the guess and the votes, as in `DISPUTED`.
+    """
+    torn = predictions.table["margin"].to_numpy(float).argsort()[:15]
+    votes = DISPUTED if digits.is_mnist else pd.DataFrame({"test digit": torn, "label": predictions.labels[torn]})
+    return votes.set_axis(list("ABCDEFGHIJKLMNO"))
+
+
+def vote(digits: Digits, votes: pd.DataFrame) -> Figure:
+    """The digits of these `ballots`, each under its letter, without its label."""
+    shown = digits[torch.tensor(votes["test digit"].to_numpy())]
+    return plots.digit_grid(shown, "Fifteen ballots: which digit is each?", list(votes.index), columns=8)
+
+
+def seeds(digits: Digits, networks: Sequence[Predictions]) -> Figure:
+    """How many digits one, two, … of the networks read wrong; beside it those that all of them do."""
+    failed = sum((~network.right).astype(int) for network in networks)
+    counts = np.bincount(failed, minlength=len(networks) + 1)[1:]
+    always = np.flatnonzero(failed == len(networks))
+    told = ", ".join(map(str, counts))
+    title = f"{counts[-1]} digits defeat all {len(networks)} networks; {counts[0]} trip only one of them"
+    alt = f"Bars: {told} digits are read wrong by 1 to {len(networks)} networks. Beside them those that all misread."
+    rows = max(2, -(-len(always) // 6))
+    figure = Figure(11, 1.25 * rows + 1.1, title, alt, networks[0])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.35])[0]
     right.suptitle("read wrong by all of them: label → answer", fontsize=12)
     axes = left.subplots()
-    axes.bar(range(1, len(counts)), counts[1:], color=[BLUE] * (len(counts) - 2) + [ORANGE])
-    for x, count in enumerate(counts[1:], start=1):
+    axes.bar(range(1, len(counts) + 1), counts, color=[BLUE] * (len(counts) - 1) + [ORANGE])
+    for x, count in enumerate(counts, start=1):
         axes.text(x, count, f"{count}", ha="center", va="bottom", fontsize=12)
-    axes.set(xticks=range(1, len(counts)), xlabel=f"read wrong by so many of {len(counts) - 1}", ylabel="digits")
-    axes.set_ylim(0, 1.15 * max(counts[1:]))
+    axes.set(xticks=range(1, len(counts) + 1), xlabel=f"read wrong by so many of {len(counts)}", ylabel="digits")
+    axes.set_ylim(0, 1.15 * max(counts))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     sns.despine(left)
-    for index, axes in enumerate(right.subplots(rows, 6).flat):
+    answers = networks[0].predicted
+    for axes, index in zip(right.subplots(rows, 6).flat, [*always, *[None] * (6 * rows - len(always))], strict=True):
         bare(axes)
-        if index < len(digits):
+        if index is not None:
             draw(axes, digits.images[index, 0])
-            heading(axes, captions[index], fontsize=11)
+            heading(axes, f"{networks[0].labels[index]} → {answers[index]}", fontsize=11)
     return figure
 
 
-def spoiled(pictures: dict[str, Tensor], accuracies: pd.DataFrame, title: str, source: str = "") -> Figure:
-    """For each named kind, five strengths of one digit, (5, 28, 28), each over its accuracy in percent; blue is high.
+def corruptions(digit: Digits, results: Mapping[str, Sequence[Evaluation]], clean: Evaluation) -> Figure:
+    """For each kind, the digit spoiled in five strengths, each over the accuracy in percent; blue frames are high.
 
-    accuracies: a row for each kind, a column for each strength.
+    results: kind → how many digits spoiled like that were read correctly, a number for each strength.
     """
     shades = LinearSegmentedColormap.from_list("shades", [ORANGE, "#cccccc", BLUE])
-    columns = np.array_split(list(pictures), 3)
-    figure = titled(11.5, 1.25 * len(columns[0]) + 0.6, title, source)
-    for block, names in zip(figure.subfigures(1, 3), columns, strict=True):
+    ends = [kind(results, key=lambda name: results[name][2].accuracy) for kind in (max, min)]
+    mild, severe = (f"{results[name][2].accuracy:.0%} ({name})" for name in ends)
+    title = f"Clean {clean.accuracy:.1%}; at strength 3 between {mild} and {severe}"
+    alt = f"One digit spoiled in {len(results)} ways, each in five strengths, with the accuracy below each picture."
+    columns = np.array_split(list(results), 3)
+    figure = Figure(11.5, 1.25 * len(columns[0]) + 0.6, title, alt, digit)
+    for block, names in zip(figure.subfigures(1, 3, squeeze=False)[0], columns, strict=True):
         for line, name in zip(block.subplots(len(names), 5, squeeze=False), names, strict=True):
             heading(line[0], name, loc="left", fontsize=11, fontweight="bold")
-            for axes, picture, accuracy in zip(line, pictures[name], accuracies.loc[name], strict=True):
-                draw(axes, picture)
+            for strength, (axes, result) in enumerate(zip(line, results[name], strict=True), start=1):
+                draw(axes, corrupt(digit.images, name, strength)[0, 0])
                 axes.set(xticks=[], yticks=[])
-                axes.spines[:].set(color=shades(accuracy), linewidth=2.5)
-                axes.set_xlabel(f"{100 * accuracy:.0f}", fontsize=11, labelpad=3)
+                axes.spines[:].set(color=shades(result.accuracy), linewidth=2.5)
+                axes.set_xlabel(f"{100 * result.accuracy:.0f}", fontsize=11, labelpad=3)
     return figure
 
 
-def changes(rows: Sequence[tuple[str, Tensor, Tensor, int, int]], title: str, source: str = "") -> Figure:
-    """Before and after: for each (name, picture, changed picture, answer, answer then), both (28, 28), one column.
+def changes(model: nn.Module, digits: Digits, changed: Mapping[str, tuple[int, Digits]]) -> Figure:
+    """Before and after, one column a change, each with what `model` answers; few changed pixels are outlined.
 
-    Where few pixels changed, they are outlined in orange.
+    changed: what was done → the number of the digit that it was done to, and this one digit afterwards.
     """
-    figure = titled(2 * len(rows) + 0.4, 5.1, title, source)
-    grid = figure.subplots(2, len(rows), squeeze=False)
-    for column, (name, before, after, *answers) in zip(grid.T, rows, strict=True):
-        for axes, picture, answer in zip(column, (before, after), answers, strict=True):
-            draw(axes, picture)
+    pairs = {f"{name}\ndigit {number}": (digits[number], after) for name, (number, after) in changed.items()}
+    answers = [[int(predict(model, digit).predicted[0]) for digit in pair] for pair in pairs.values()]
+    named = list(zip(changed, answers, strict=True))
+    turned, same = (
+        ", ".join(name for name, (before, after) in named if (before != after) == wanted) for wanted in (True, False)
+    )
+    title = f"Answers turn after {turned or 'none of these'}, and stay after {same or 'none'}"
+    told = "; ".join(f"{name}, {before} and then {after}" for name, (before, after) in named)
+    alt = f"{len(pairs)} digits, and below each the same, changed, with the answers: {told}."
+    figure = Figure(2 * len(pairs) + 0.4, 5.1, title, alt, digits)
+    grid = figure.subplots(2, len(pairs), squeeze=False)
+    for column, (name, pair), said in zip(grid.T, pairs.items(), answers, strict=True):
+        for axes, digit, answer in zip(column, pair, said, strict=True):
+            draw(axes, digit.images[0, 0])
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("#bbbbbb")
-            axes.set_xlabel(f"read as {answer}", fontsize=12, color="black" if answer == answers[0] else ORANGE)
+            axes.set_xlabel(f"read as {answer}", fontsize=12, color="black" if answer == said[0] else ORANGE)
         heading(column[0], name, fontsize=12)
-        changed = (before != after).nonzero().tolist()
-        for row, place in changed if len(changed) < 40 else []:
+        moved = (pair[0].images[0, 0] != pair[1].images[0, 0]).nonzero().tolist()
+        for row, place in moved if len(moved) < 40 else []:
             column[1].add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, fill=False, color=ORANGE, lw=1.2))
     return figure
 
 
-def coverage_curve(table: pd.DataFrame, chosen: float, title: str, source: str = "") -> Figure:
-    """Errors among the digits answered, with Wilson's 95% band, over the share refused; a dot at threshold `chosen`."""
-    dot = table[table["threshold"] >= chosen].tail(1)
-    least = min(0.8, 0.9 * dot["coverage"].sum() or 0.8)
+def coverage(predictions: Predictions, threshold: float) -> Figure:
+    """Errors among the digits answered, with Wilson's 95% band, over the share refused; a dot at `threshold`."""
+    table = analysis.coverage(predictions)
+    dot = table[table["threshold"] >= threshold].tail(1)
+    kept = float(dot["coverage"].sum())
+    title = f"Refuse the least sure {1 - kept:.1%}, and {dot['errors'].sum()} of {predictions.errors} errors are left"
+    least = min(0.8, 0.9 * kept or 0.8)
     few = table[table["coverage"] >= least]
     rows = few.iloc[np.unique(np.linspace(0, len(few) - 1, 100).astype(int))]
-    ends = [wilson(int(row.answered - row.errors), int(row.answered)) for row in rows.itertuples()]
+    right = (rows["answered"] - rows["errors"]).tolist()
+    ends = [analysis.wilson(*row) for row in zip(right, rows["answered"].tolist(), strict=True)]
     high, low = 100 * (1 - np.array(ends).T)
-    figure = titled(9, 3.8, title, source)
+    wrong = 100 * (1 - rows["accuracy"])
+    alt = f"Errors among the digits answered, over the share refused: from {wrong.iloc[-1]:.2f}% where none is refused "
+    alt += f"to {wrong.iloc[0]:.2f}% where {1 - rows['coverage'].iloc[0]:.0%} are."
+    figure = Figure(9, 3.8, title, alt, predictions)
     axes = figure.subplots()
     axes.fill_between(100 * (1 - rows["coverage"]), low, high, color=BLUE, alpha=0.2, lw=0, label="95% interval")
-    axes.plot(100 * (1 - rows["coverage"]), 100 * (1 - rows["accuracy"]), color=BLUE, lw=2.5)
+    axes.plot(100 * (1 - rows["coverage"]), wrong, color=BLUE, lw=2.5)
     axes.plot(100 * (1 - dot["coverage"]), 100 * (1 - dot["accuracy"]), "o", color=ORANGE, markersize=10)
     axes.set(xlabel="share refused (%), the least sure first", ylabel="wrong among the rest (%)")
     axes.set(xlim=(-0.3, 100 * (1 - least)), ylim=(0, None))
@@ -156,12 +232,13 @@ def coverage_curve(table: pd.DataFrame, chosen: float, title: str, source: str =
 
 
 @checker
-def check_scores(function: Callable) -> str:
+def check_scores(function: Callable[..., Any]) -> str:
     """scores(counts, digit) → (precision, recall), from a table with a row for each label, a column for each answer."""
     generator = np.random.default_rng(7)
     counts = generator.integers(0, 9, (10, 10)) + np.diag(generator.integers(60, 90, 10))
     labels, predictions = (place.repeat(counts.flatten()) for place in np.indices((10, 10)).reshape(2, -1))
-    for digit, right in per_digit(labels, predictions)[["precision", "recall"]].iterrows():
+    table = analysis.per_digit(Predictions(pd.DataFrame({"label": labels, "prediction": predictions})))
+    for digit, right in table[["precision", "recall"]].iterrows():
         result = call(function, counts.copy(), digit)
         try:
             precision, recall = (float(value) for value in result)
@@ -184,7 +261,7 @@ def check_scores(function: Callable) -> str:
 
 
 @checker
-def check_one_step(function: Callable) -> str:
+def check_one_step(function: Callable[..., Any]) -> str:
     """one_step(pixels, gradient, step) → pixels moved by `step` grey levels each, so that the loss grows; in 0…255."""
     generator = torch.Generator().manual_seed(7)
     pixels = torch.randint(0, 256, (28, 28), generator=generator).float()
@@ -213,7 +290,7 @@ def check_one_step(function: Callable) -> str:
 
 
 @checker
-def check_answered(function: Callable) -> str:
+def check_answered(function: Callable[..., Any]) -> str:
     """answered(confidences, right, accuracy) → largest share that can be answered so that `accuracy` of it is right."""
     generator = np.random.default_rng(7)
     confidences = generator.permutation(np.linspace(0.3, 0.999, 400))
@@ -221,8 +298,9 @@ def check_answered(function: Callable) -> str:
     right[confidences > 0.99] = True
     order = np.argsort(-confidences)
     first_error = int(np.argmin(right[order])) / 400
+    answers = pd.DataFrame({"confidence": confidences, "prediction": right.astype(int), "label": 1})
+    table = analysis.coverage(Predictions(answers))
     for accuracy in (0.99, 0.97, 1.0):
-        table = coverage(confidences, right)
         best = table.loc[table["accuracy"] >= accuracy, "coverage"].max()
         got = float(call(function, confidences.copy(), right.copy(), accuracy))
         if abs(got - best) < 1e-6:
