@@ -163,9 +163,13 @@ def test_code_can_be_folded_and_solutions_are(site):
         tree = pages(site)[f"{path.stem}.html"].tree
         folds = [fold for fold in tree.iter("details") if list(fold.iter("pre"))]
         open_ones = [fold for fold in folds if fold.get("open") is not None]
-        code = [c for c in notebook.cells if c.cell_type == "code" and "exercise" not in c.metadata.get("tags", [])]
+        tags = [c.metadata.get("tags", []) for c in notebook.cells if c.cell_type == "code"]
+        code = [one for one in tags if not {"exercise", "check"} & set(one)]
         assert len(open_ones) == len(code) and all(fold.get("class") == "code" for fold in open_ones)
-        assert [fold.findtext("summary") for fold in folds if fold not in open_ones] == ["Solution"] * 3
+        closed = [fold.findtext("summary") for fold in folds if fold not in open_ones]
+        assert closed.count("Solution") == 3
+        checks = [summary for summary in closed if re.fullmatch(r"Checked: (1 claim|\d+ claims)", summary)]
+        assert len(checks) == sum("check" in one for one in tags) == len(closed) - 3
 
 
 def test_a_films_player_comes_through(tmp_path, browser):
@@ -337,7 +341,7 @@ def test_folded_code_stays_folded(site, context):
     page = opened(context, site, 1)
     assert not page.locator("details.code[open]").count() and page.locator("details.code").count()
     page.get_by_role("button", name="Show code").click()
-    assert not page.locator("details.code:not([open])").count()
+    assert not page.locator("details.code:not(.check):not([open])").count()
 
 
 @pytest.mark.parametrize("where", ["without scripts", "in print"])
@@ -347,7 +351,10 @@ def test_nothing_waits(site, browser, where):
         page.emulate_media(media="print" if where == "in print" else "screen")
         assert page.locator(".held").count() and page.locator("form.guess").count()
         assert not any(form.is_visible() for form in page.locator("form.guess, .tools").all())
-        assert all(one.is_visible() for one in page.locator(".held, .cell, .cell .highlight, main img").all())
+        assert all(
+            one.is_visible()
+            for one in page.locator(".held, .cell:not(:has(.check)), .cell :not(.check) > .highlight, main img").all()
+        )
 
 
 def test_an_error_never_waits(tmp_path, context):
