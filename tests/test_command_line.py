@@ -350,7 +350,7 @@ def test_export(trained, tmp_path, capsys):
         (["animate", "--checkpoint", "LENET"], 1, "trace a CNN"),
         (["export", "net.keras"], 1, ".onnx"),
         (["train", "--out", "README.md"], 1, "README.md cannot be written to (File exists); name another --out"),
-        (["train", "--epochs", "0"], 1, "TrainConfig(epochs=0.0)"),
+        (["train", "--epochs", "0"], 1, "epochs must be a number above 0"),
         (["train", "--device", "cuda"], 1, "There is no device 'cuda'"),
         (["train", "--model", "resnet"], 2, "resnet"),
         (["train", "--epochs", "many"], 2, "--epochs"),

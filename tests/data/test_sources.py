@@ -5,6 +5,7 @@ import os
 import struct
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -528,7 +529,7 @@ def test_centre_in_box_of_nothing():
 
 
 @pytest.fixture
-def qmnist(test_digits, tmp_path, monkeypatch) -> Path:
+def qmnist(test_digits, tmp_path) -> Path:
     """A label file like QMNIST's for the real test digits: each of ten writers wrote every tenth, the eleventh the rest."""
     if not test_digits.is_mnist:
         pytest.skip("QMNIST's labels belong to MNIST")
@@ -540,37 +541,42 @@ def qmnist(test_digits, tmp_path, monkeypatch) -> Path:
     file = tmp_path / "qmnist" / "qmnist-test-labels-idx2-int.gz"
     file.parent.mkdir()
     file.write_bytes(gzip.compress(np.array([3074, 10_500, 8], ">i4").tobytes() + rows.numpy().astype(">i4").tobytes()))
-    monkeypatch.setenv("MNISTLAB_DATA", str(tmp_path / "mnist"))
     return file
 
 
-def test_writers_are_those_of_qmnists_first_rows(test_digits, qmnist):
-    table = writers(test_digits)
+@pytest.fixture
+def beside(test_digits, qmnist) -> ml.Digits:
+    """The test digits, as if they had been found beside those labels."""
+    return replace(test_digits, folder=qmnist.parents[1] / "mnist")
+
+
+def test_writers_are_those_of_qmnists_first_rows(beside, qmnist):
+    table = writers(beside)
     assert table["writer"].to_list() == [n % 10 + 1 for n in range(10_000)]
     assert (table["group"] == np.repeat(["students", "employees"], 5000)).all()
     torchvisions = qmnist.parents[1] / "mnist" / "QMNIST" / "raw" / qmnist.stem
     torchvisions.parent.mkdir(parents=True)
     torchvisions.write_bytes(gzip.decompress(qmnist.read_bytes()))
     qmnist.unlink()
-    assert writers(test_digits).equals(table)
+    assert writers(beside).equals(table)
 
 
-def test_writers_are_known_of_whole_mnist_only(test_digits, qmnist):
-    assert writers(test_digits[:5000]) is None
-    assert writers(test_digits[torch.arange(9999, -1, -1)]) is None
+def test_writers_are_known_of_whole_mnist_only(beside, qmnist):
+    assert writers(beside[:5000]) is None
+    assert writers(beside[torch.arange(9999, -1, -1)]) is None
     qmnist.unlink()
-    assert writers(test_digits) is None
+    assert writers(beside) is None
 
 
-def test_writers_of_a_damaged_file_are_refused(test_digits, qmnist):
+def test_writers_of_a_damaged_file_are_refused(beside, qmnist):
     whole = gzip.decompress(qmnist.read_bytes())
     for damaged in (whole[:-250_000], whole[:12] + whole[44:], b""):
         qmnist.write_bytes(gzip.compress(damaged))
         with pytest.raises(DataError, match="its labels are not MNIST's"):
-            writers(test_digits)
+            writers(beside)
     qmnist.write_bytes(qmnist.read_bytes()[:-5])
     with pytest.raises(DataError, match="truncated"):
-        writers(test_digits)
+        writers(beside)
 
 
 def test_offline_digits_have_no_known_writers(offline):

@@ -160,8 +160,8 @@ def test_receptive_field_of_any_stack_agrees_with_gradients(layers):
     stack = nn.Sequential()
     for kind, kernel, stride, padding, dilation in layers:
         if kind == "conv":
-            stack.append(nn.Conv2d(1, 1, kernel, stride, padding, dilation))
-            nn.init.ones_(stack[-1].weight)
+            stack.append(nn.Conv2d(1, 1, kernel, stride, padding, dilation, bias=False))
+            nn.init.ones_(stack[-1].weight)  # so that no ReLU shuts the way back
         else:
             stack.append(nn.AvgPool2d(kernel, stride) if kind == "pool" else nn.ReLU())
     picture = torch.ones(1, 1, 96, 96, requires_grad=True)

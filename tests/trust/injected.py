@@ -55,9 +55,9 @@ digits = ml.load_digits("train", folder / name)
 print(digits)
 digits
 ---
-plots.present(plots.digit_grid(digits[:2], name, [name, evil]), "grid", evil)
+plots.digit_grid(digits[:2], name, [name, evil])
 ---
-plots.present(plots.picture_row({{name: digits.images[0, 0]}}, name, digits.source), "row", name)
+plots.picture_row({{name: digits.images[0, 0]}}, evil, digits)
 ---
 Verdict("not yet", evil)
 ---
@@ -143,7 +143,7 @@ def _site(home: Path) -> Path:
     NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
     nbformat.write(notebook, folder / "00_handed_in.ipynb")
     (home / "visualizations").mkdir()
-    for name, png in build_notebooks.figures(notebook).items():
+    for name, png in build_notebooks.figures(notebook):
         (home / "visualizations" / f"{name}.png").write_bytes(png)
     build_site.main()
     return home / "site" / "00_handed_in.html"
