@@ -107,7 +107,8 @@ def page_of(path: Path, notebook: nbformat.NotebookNode) -> dict:
         for o in c.get("outputs", [])
         if "image/png" in o.get("metadata", {})
     ]
-    covers = [p for p in pictures if p.get("name") == card.get("cover")] or [p for p in pictures if "name" in p]
+    kept = [p for p in pictures if "name" in p]  # the others came from elsewhere than tools.build_notebooks
+    covers = [p for p in kept if p["name"] == card.get("cover")] or kept
     return {
         "file": f"{path.stem}.html",
         "number": number,
