@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -31,11 +32,19 @@ def start(*arguments: str, offline: bool = True) -> subprocess.Popen:
 def finish(process: subprocess.Popen) -> str:
     try:
         said, complaint = process.communicate(timeout=400)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # torchrun takes its workers with it
-        raise
+    finally:
+        end(process)
     assert process.returncode == 0, complaint
     return said
+
+
+def end(process: subprocess.Popen) -> None:
+    """Torchrun and its workers, which would slow down every test that follows, if they are still there."""
+    if process.poll() is None:
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
 
 
 def test_a_process_on_its_own_is_the_first_of_one():
@@ -128,14 +137,17 @@ def test_a_killed_worker_starts_again_from_the_last_state(tmp_path):
     killed = start(*words, str(tmp_path / "killed"))
     state = tmp_path / "killed" / "unfinished.state"
     deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    children = psutil.Process(killed.pid).children(recursive=True)
-    *_, victim = [child for child in children if str(tmp_path / "often.py") in child.cmdline()]
-    os.kill(victim.pid, signal.SIGKILL)
-    saved = torch.load(state, weights_only=True)["step"]
-    assert 0 < saved < 4 * 19, "it was not killed in the middle"
-    finish(killed)
+    try:
+        while not state.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        children = psutil.Process(killed.pid).children(recursive=True)
+        *_, victim = [child for child in children if str(tmp_path / "often.py") in child.cmdline()]
+        os.kill(victim.pid, signal.SIGKILL)
+        saved = torch.load(state, weights_only=True)["step"]
+        assert 0 < saved < 4 * 19, "it was not killed in the middle"
+        finish(killed)
+    finally:
+        end(killed)
     assert not state.exists()
     columns = ["step", "train_loss", "val_loss"]
     runs = [pd.read_csv(tmp_path / name / "history.csv")[columns] for name in ("whole", "killed")]
