@@ -437,13 +437,16 @@ def test_resumed_after_a_kill(offline, tmp_path, sent, name):
     for _ in range(2):
         known = state.stat().st_mtime_ns if state.exists() else 0
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == known):
-            assert time.monotonic() < deadline, "nothing was saved"
-            time.sleep(0.005)
-        time.sleep(random.uniform(0, 0.3))
-        process.send_signal(getattr(signal, sent))
-        kills += process.wait(timeout=120) != 0
+        try:
+            deadline = time.monotonic() + 120
+            while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == known):
+                assert time.monotonic() < deadline, "nothing was saved"
+                time.sleep(0.005)
+            time.sleep(random.uniform(0, 0.3))
+            process.send_signal(getattr(signal, sent))
+            kills += process.wait(timeout=120) != 0
+        finally:
+            process.kill()  # does nothing to one that has ended
         assert 0 < torch.load(state, weights_only=True)["step"] <= steps  # whole, however the process ended
     assert kills
     subprocess.run(command, check=True, timeout=400)
