@@ -47,36 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", r"error:\s*=+\s*NO MNIST HERE")
 
 
-# Whatever needs a browser is slow, and so are these.
-SLOW = (
-    "test_app.py",
-    "test_bench.py",
-    "test_command_line.py",
-    "test_export.py",
-    "test_films.py",
-    "test_loop.py",
-    "test_picture_js.py",
-    "test_project.py",
-    "test_hardware.py::test_threads_share",
-    "test_picture.py::test_bombs",
-    "test_picture.py::test_the_largest",
-    "test_picture.py::test_the_projects_own_pictures_are_read",
-    "test_predictor.py::test_most_of_what_is_no_digit",
-    "test_runs.py::test_shipped_network_keeps_its_word",
-    "test_site.py",
-    "test_sources.py::test_a_small_gz",
-    "test_sources.py::test_split",
-    "test_startup.py",
-    "test_trust.py",
-    "test_workers.py",
-    "test_notebooks.py::test_runs_offline",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a browser is slow."""
     for item in items:
-        browses = "browser" in getattr(item, "fixturenames", ())
-        if browses or any(name in item.nodeid for name in SLOW):
+        if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
 
 

@@ -24,6 +24,8 @@ from mnistlab import __main__ as command_line
 from mnistlab.__main__ import main
 from mnistlab.networks import models
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["--epochs", "2", "--learning-rate", "0.004", "--batch-size", "32", "--seed", "5", "--device", "cpu"]
 
 

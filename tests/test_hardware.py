@@ -29,6 +29,7 @@ libc.fclose(file)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone does it")
 def test_threads_share_two_pools(tmp_path):
     pools = {}

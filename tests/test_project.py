@@ -13,6 +13,8 @@ import yaml
 
 import mnistlab as ml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]

@@ -365,6 +365,7 @@ def test_a_run_shows_itself(run, saved):
 SHIPPED = ml.home() / "models" / "cnn.safetensors"
 
 
+@pytest.mark.slow
 def test_shipped_network_keeps_its_word(test_digits):
     """Its card says how many of MNIST's test digits it gets wrong; here they are counted again."""
     run = ml.load(SHIPPED)

@@ -10,6 +10,8 @@ import pytest
 import mnistlab as ml
 from benchmarks.startup import CONTESTANTS
 
+pytestmark = pytest.mark.slow
+
 TORCH = {"torch", "numpy"}
 HEAVY = {"torchvision", "sklearn", "scipy", "matplotlib", "seaborn", "IPython", "torch._dynamo", "sympy"}
 READING = {"pandas", "cv2", "PIL"}

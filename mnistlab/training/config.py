@@ -13,9 +13,9 @@ class TrainConfig:
     """Everything that decides a run, apart from the network and the digits.
 
     epochs: times through the training set; 0.5 stops half-way through.
-    muon: peak learning rate of Muon (torch.optim.Muon, with `momentum`), which moves the weights of every
-    convolution and dense layer but the first and the last by a step of about equal size in all directions; 0
-    leaves them to AdamW too.  learning_rate, betas, weight_decay: AdamW's, for all the rest.
+    muon: peak learning rate of Muon (with `momentum`; mnistlab.training.optimizers.Muon), which moves the weights of
+    every convolution and dense layer but the first and the last by a step of about equal size in all directions;
+    0 leaves them to AdamW too.  learning_rate, betas, weight_decay: AdamW's, for all the rest.
     schedule: how both learning rates change: "triangle" takes them in a straight line to their peak over the first
     `warmup` of all steps, then in a straight line to zero; "constant" leaves them at their peak.
     crop: for this first share of the steps the network is shown 24×24 pixels of each digit, a quarter less work;

@@ -9,6 +9,8 @@ import mnistlab as ml
 from benchmarks import bench
 from benchmarks.contest import contest
 
+pytestmark = pytest.mark.slow
+
 
 def counting():
     calls = []

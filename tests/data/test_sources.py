@@ -256,6 +256,7 @@ def test_header_that_announces_more_than_there_can_be(folder, shape):
     refused(folder, name, f"{math.prod(shape) + 16:,} bytes", "are the most")
 
 
+@pytest.mark.slow
 def test_a_small_gz_that_holds_a_gigabyte_is_read_no_further_than_it_says(folder, images):
     (folder / "train-images-idx3-ubyte").unlink()
     packer = zlib.compressobj(9, wbits=31)
@@ -444,6 +445,7 @@ def test_digits_refuse(images, labels, words):
         ml.Digits(images, labels, "test")
 
 
+@pytest.mark.slow
 @given(fraction=st.floats(0.05, 0.95), seed=st.integers(0, 2**31))
 @settings(max_examples=15, deadline=None)
 def test_split(fraction, seed):

@@ -20,6 +20,8 @@ from mnistlab import films
 from mnistlab.films.canvas import Film, Number, Sheet
 from mnistlab.films.storyboard import PALETTE, SCENES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model() -> nn.Sequential:

@@ -32,6 +32,8 @@ from mnistlab.reading import picture
 from tests.pages import watched
 from tests.trust.visitors import call, crowd, file_at, other_address, served, upload
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = ml.home() / "data" / "samples"
 NINE, TWO = SAMPLES / "photo_ruled_9_2.jpg", SAMPLES / "canvas_28_2_1.bmp"
 ROW, BLANK = SAMPLES / "rows" / "row_407.jpg", SAMPLES / "others" / "blank_scan_clean.png"

@@ -233,6 +233,7 @@ def test_files_that_are_none(tmp_path):
         to_mnist("x" * 5000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "size"), [("PNG", (6001, 6000)), ("JPEG", (8001, 6250)), ("WEBP", (4001, 4000))])
 def test_the_largest_that_are_read(kind, size):
     with pytest.raises(PictureError, match=rf"has {size[0]:,} × {size[1]:,} pixels, more than .*: make it smaller"):
@@ -240,6 +241,7 @@ def test_the_largest_that_are_read(kind, size):
     assert to_mnist(as_bytes(Image.new("L", (size[0] - 1, size[1]), 255), kind)).shape == (1, 28, 28)
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_before_they_are_opened():
     bomb = as_bytes(Image.new("1", (30_000, 30_000)), "PNG")
     assert len(bomb) < 1_000_000
@@ -323,6 +325,7 @@ def test_every_step_is_kept():
     assert all(step.min() >= 0 and step.max() <= 1 for name, step in steps.items() if name != "picture")
 
 
+@pytest.mark.slow
 def test_the_projects_own_pictures_are_read():
     """data/samples, drawn with strokes and put on paper in 35 ways: nearly all are read."""
     rows = [row.split(",") for row in (ml.home() / "data/samples/labels.csv").read_text().splitlines()[1:]]

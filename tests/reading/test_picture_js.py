@@ -15,6 +15,8 @@ import mnistlab as ml
 from mnistlab.reading import picture
 from tools.glyphs import FORMS, written
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = ml.home() / "data" / "samples"
 # Within one function and in a worker, as on the page.
 WORKER = """(() => { %s

@@ -165,6 +165,7 @@ def test_rows_of_our_own_are_read(predictor):
     assert right >= len(rows) - 1, said
 
 
+@pytest.mark.slow
 def test_most_of_what_is_no_digit_carries_a_warning(predictor):
     files = [file for file in sorted((SAMPLES / "others").iterdir()) if file.suffix != ".csv"]
     warned = [file.name for file in files if predictor.predict(file).warning]

@@ -21,6 +21,8 @@ from mnistlab.data.digits import MEAN, STD
 from mnistlab.live import explorer
 from mnistlab.shipping import export
 
+pytestmark = pytest.mark.slow
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

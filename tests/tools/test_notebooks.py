@@ -170,6 +170,7 @@ def test_solutions_are_right_and_stubs_are_stubs(notebook, monkeypatch):
             assert verdict.state == state, (source, verdict)
 
 
+@pytest.mark.slow
 def test_runs_offline(path, monkeypatch):
     """On scikit-learn's digits every cell runs, every assert holds, and every figure names its source."""
     if os.environ.get("MNISTLAB_DATA") == "offline":

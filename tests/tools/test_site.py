@@ -22,6 +22,8 @@ import mnistlab as ml
 from mnistlab.live.player import html as player
 from tools import build_site
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ml.home() / "notebooks").glob("[0-9]*.ipynb"))
 # Things in an output that bring a script of ours along.

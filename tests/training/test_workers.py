@@ -18,6 +18,8 @@ from torch import nn
 import mnistlab as ml
 from mnistlab.training.workers import together, workers
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ["-m", "mnistlab", "train", "--model", "compact", "--device", "cpu", "--batch-size", "64", "--resume"]
 
 
