@@ -110,9 +110,8 @@ def race(table: pd.DataFrame, seen: int, of: Sourced | None = None) -> Figure:
     axes = figure.subplots()
     axes.scatter(table["multiply_adds"], 100 * errors, s=70, color=BLUE, zorder=3)
     for name, row in table.iterrows():
-        place, last = (row["multiply_adds"], 100 * row["errors"]), row["multiply_adds"] == table["multiply_adds"].max()
-        side, offset = ("right", (-9, -4)) if last else ("left", (9, -4))
-        axes.annotate(name, place, offset, textcoords="offset points", ha=side, fontsize=12)
+        place = row["multiply_adds"], 100 * row["errors"]
+        axes.annotate(name, place, (0, 8), textcoords="offset points", ha="center", fontsize=12)
     axes.set(xscale="log", yscale="log", xlabel="multiply-adds of one digit (log scale)")
     axes.set_ylabel("misread digits, % (log scale)")
     low, high = axes.get_ylim()
