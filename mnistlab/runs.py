@@ -89,7 +89,7 @@ class Run:
         """What the logits are divided by before softmax, so that a confidence means what it says; 1 if unmeasured."""
         return float(self.metrics.get("temperature", {}).get("value", 1.0))
 
-    def predict(self, digits: Digits, batch_size: int = 1000) -> Predictions:
+    def predict(self, digits: Digits, batch_size: int = 100) -> Predictions:
         """What the network says of every digit, its confidence calibrated by `temperature`."""
         return predict(self.model, digits, temperature=self.temperature, batch_size=batch_size)
 

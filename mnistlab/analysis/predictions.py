@@ -155,7 +155,7 @@ class Predictions:
         return Path(path)
 
 
-def predict(model: nn.Module, digits: Digits, *, temperature: float = 1.0, batch_size: int = 1000) -> Predictions:
+def predict(model: nn.Module, digits: Digits, *, temperature: float = 1.0, batch_size: int = 100) -> Predictions:
     """What `model` says of every digit, in eval mode; its probabilities are softmax(logits ÷ temperature)."""
     source = ", ".join(filter(None, (digits.source, digits.split_name)))
     answers = logits(model, digits.images, batch_size=batch_size)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000, precision: str = "float32") -> Evaluation:
+def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 100, precision: str = "float32") -> Evaluation:
     """How `model`, where it lies and in eval mode, does on labelled digits; its mode is given back."""
     if len(digits) == 0:
         raise DataError("There are no digits to score.")

@@ -10,12 +10,13 @@ from mnistlab.networks.hooks import evaluating
 
 
 def logits(
-    model: nn.Module, images: Shaped[Tensor, "n 1 h w"], *, batch_size: int = 1000, precision: str = "float32"
+    model: nn.Module, images: Shaped[Tensor, "n 1 h w"], *, batch_size: int = 100, precision: str = "float32"
 ) -> Float[Tensor, "n ..."]:
     """(N, 1, 28, 28) uint8 → (N, 10): what `model` says of each image, in eval mode, without gradients.
 
     The result lies where the images lie, in float32, or in float64 where the weights are. The model stays where it is
-    and as it is.  precision: "bfloat16" is faster where the hardware computes in it.
+    and as it is.  batch_size: what a hundred digits become inside our networks fits into the cache of most processors.
+    precision: "bfloat16" is faster where the hardware computes in it.
     """
     weight = next(model.parameters(), torch.zeros(()))
     with evaluating(model), torch.inference_mode(), autocast(precision, weight.device):
