@@ -46,10 +46,10 @@ films: setup  ## make the films in animations/ anew from the shipped network
 html: setup  ## render the notebooks to site/, readable without a network
 	$(BIN)/python -m tools.build_site
 
-bench: setup  ## measure speed and accuracy beside their rivals (half an hour; leave the machine alone)
+bench: setup  ## compare speed and accuracy with other programs (half an hour; leave the machine alone)
 	$(BIN)/python -m benchmarks.bench
 
-trust: setup  ## try what accidents and ill will do: spoiled files, kills in the middle (twenty minutes)
+trust: setup  ## try what accidents and attacks do: corrupted files, killed processes (twenty minutes)
 	$(BIN)/python -m tests.trust.suite
 
 oldest: RESOLUTION := lowest-direct

@@ -192,7 +192,7 @@ def prepared(kind: str, source: str, count: int) -> dict:
 
 
 def measured(kinds: list[str], count: int) -> dict:
-    """kind → source → method → share of digits read rightly; and what to_mnist refused and how long it took."""
+    """kind → source → method → share of digits read correctly; and what to_mnist refused and how long it took."""
     model = ml.load(ml.home() / "models" / "reader.safetensors").model
     tasks = [(kind, source, count) for kind in kinds for source in SOURCES]
     right: dict[str, dict] = {kind: {} for kind in kinds}
@@ -211,7 +211,7 @@ def measured(kinds: list[str], count: int) -> dict:
 
 
 def table(right: dict[str, dict]) -> str:
-    """Percent read rightly, a line a kind and a mean for every group."""
+    """Percent read correctly, a line a kind and a mean for every group."""
     methods = [IDEAL, *METHODS]
     lines = [" " * 22 + "".join(f"{source:>44}" for source in SOURCES)]
     lines += [" " * 22 + "".join(f"{method:>{15 if method == IDEAL else 10}}" for _ in SOURCES for method in methods)]

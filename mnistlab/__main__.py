@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 cli = typer.Typer(
     name="mnistlab",
     help="How a neural network reads a handwritten digit: train one, try it, look inside, take it elsewhere.",
-    epilog="Exit codes: 0 done, 1 it could not be done, 2 the command was not understood, 130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 done, 1 the command failed, 2 the command was not understood, 130 stopped by Ctrl-C.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -389,7 +389,7 @@ def app_(
     host: Annotated[str, Option(help="Who may come: 127.0.0.1 this machine, 0.0.0.0 the network.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Where to listen.", min=1, max=65535)] = 7860,
 ) -> None:
-    """Open a page on which to upload or draw digits, until Ctrl-C."""
+    """Serve a page on which to upload or draw digits, until Ctrl-C."""
     from mnistlab.live import app
 
     page = app.launch(ml.Predictor.load(_file(checkpoint)), host=host, port=port)

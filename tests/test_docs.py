@@ -92,7 +92,7 @@ def test_the_top_level_is_what_the_design_says():
     if listed.returncode:
         pytest.skip("not a git repository")
     folders = {path.split("/")[0] for path in listed.stdout.splitlines() if "/" in path and not path.startswith(".")}
-    sentence = re.search(r"At the top level stand only (.*?)\.", read("docs/design.md"), re.S)
+    sentence = re.search(r"The top level has only these folders: (.*?)\.", read("docs/design.md"), re.S)
     assert folders == set(re.findall(r"`(\w+)/`", sentence[1]))
 
 

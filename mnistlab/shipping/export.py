@@ -93,7 +93,7 @@ def to_onnx(run: Run, path: str | Path) -> Path:
 def to_int8(run: Run, path: str | Path, digits: Digits | None = None) -> Path:
     """For onnxruntime, in a quarter of the bytes: weights and activations of 8 bits, logits still float32.
 
-    digits: some hundred that the network was trained on, which show how large each activation becomes; by default
+    digits: a few hundred that the network was trained on, which show how large each activation becomes; by default
       the first 500 training digits. They change what the file answers, so take none that it is then judged by.
     """
     _need("onnx", "onnxscript", "onnxruntime")
@@ -103,7 +103,7 @@ def to_int8(run: Run, path: str | Path, digits: Digits | None = None) -> Path:
 
     digits = load_digits("train")[:CALIBRATION] if digits is None else digits
     if not len(digits):
-        raise ExportError("There is no digit to calibrate on; give some hundred training digits.")
+        raise ExportError("There is no digit to calibrate on; give a few hundred training digits.")
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, small = (f"{folder}/{name}.onnx" for name in ("whole", "prepared", "small"))
         quant_pre_process(to_onnx(run, whole), prepared, skip_symbolic_shape=True)

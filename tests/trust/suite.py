@@ -153,7 +153,7 @@ def read_bombs(bombs: dict[str, bytes]) -> Row:
 def pictures(count: int = 6000) -> dict[str, Row]:
     bombs, largest = alone(hostile.bombs, 1.0), alone(hostile.largest)  # made elsewhere, which takes memory, too
     return {
-        "spoiled pictures, read by Predictor": alone(read_pictures, count),
+        "corrupted pictures, read by Predictor": alone(read_pictures, count),
         "arrays and tensors that are no pictures, and some that are": alone(read_arrays, count),
         "decompression bombs": alone(read_bombs, bombs),
         "pictures as large as may be: 36 million pixels, JPEG 48, WebP 16": alone(read_largest, largest, most=1200),
@@ -183,7 +183,7 @@ def read_data_bombs() -> Row:
 
 def data(count: int = 6000) -> dict[str, Row]:
     return {
-        "spoiled IDX, gzip and CSV files, read by load_digits": alone(read_datasets, count),
+        "corrupted IDX, gzip and CSV files, read by load_digits": alone(read_datasets, count),
         "IDX files that announce or unpack to too much": alone(read_data_bombs),
     }
 
@@ -211,7 +211,7 @@ def read_pickles() -> Row:
 
 def checkpoints(count: int = 3000) -> dict[str, Row]:
     return {
-        "spoiled checkpoints and cards, read by load": alone(read_checkpoints, count),
+        "corrupted checkpoints and cards, read by load": alone(read_checkpoints, count),
         "checkpoints that would run code": alone(read_pickles),
     }
 
@@ -222,7 +222,7 @@ def checkpoints(count: int = 3000) -> dict[str, Row]:
 def crashes() -> dict[str, Row]:
     """205 kills, and others at the same file."""
     return {
-        "killed while training, then gone on with": alone(accidents.kill_training, 50),
+        "killed while training, then resumed": alone(accidents.kill_training, 50),
         "killed at any moment of `mnistlab train`": alone(accidents.kill_commands, 15),
         "killed while saving a checkpoint": alone(accidents.kill_writing, "checkpoint", 40),
         "killed while writing a CSV": alone(accidents.kill_writing, "CSV", 30),
@@ -411,7 +411,7 @@ def _happened(row: Row) -> str:
         said.append(f"half within {row['median_seconds']} s, 99% within {row['p99_seconds']} s")
         said.append(f"{row['megabytes_half_way']:,} MB half-way, {row['megabytes_at_the_end']:,} at the end")
     if "different" in row:
-        said.append(f"{row['different']} differ by a bit")
+        said.append(f"{row['different']} differ" if row["different"] else "identical, bit for bit")
     if "errors" in row:
         said.append(", ".join(f"{name} {errors}" for name, errors in row["errors"].items()))
         said += ["as their cards say"] * (not row["faults"])

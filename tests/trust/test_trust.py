@@ -19,10 +19,8 @@ if sys.platform == "win32":
 from tests.trust import accidents, injected
 from tests.trust import suite as trust
 
-pytestmark = pytest.mark.slow
-
 # What befalls users is tried here, without the check of annotations.
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 
 @pytest.fixture(autouse=True)
