@@ -15,7 +15,7 @@ def logits(
     """(N, 1, 28, 28) uint8 → (N, 10): what `model` says of each image, in eval mode, without gradients.
 
     The result lies where the images lie, in float32, or in float64 where the weights are. The model stays where it is
-    and as it is.  batch_size: what a hundred digits become inside our networks fits into the cache of most processors.
+    and as it is.  batch_size: on a CPU, too many at a time no longer fit into its cache, and take longer.
     precision: "bfloat16" is faster where the hardware computes in it.
     """
     weight = next(model.parameters(), torch.zeros(()))

@@ -45,7 +45,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """`matrix` (m, n) with its singular vectors kept and its larger singular values brought near 1.
 
     Five Newton-Schulz iterations. Each replaces every singular value s by 3.4445 s - 4.775 s³ + 2.0315 s⁵, a
-    polynomial that lifts small ones fast and ends between 0.7 and 1.2.
+    polynomial that lifts small ones fast. From 0.01 to 1, five rounds end between 0.68 and 1.14.
     """
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp(min=1e-7)
