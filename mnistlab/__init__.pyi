@@ -4,14 +4,15 @@ from .analysis.predictions import Predictions, predict
 from .analysis.scores import evaluate
 from .data.augmentation import Augmentation, augment
 from .data.digits import DataError, Digits, normalise
+from .data.images import load_images
 from .data.sources import load_digits, writers
 from .inspection.activations import activation_statistics, top_digits
 from .inspection.attribution import favourite, grad_cam, integrated_gradients, occlusion
 from .inspection.trace import Ledger, Trace, trace
 from .networks.hooks import recording, silenced
-from .networks.inference import logits
+from .networks.inference import NetworkError, logits
 from .networks.layers import folded, layer_table, output_size, receptive_field
-from .networks.models import CNN, MLP, Compact, Ensemble, Improved, LeNet, Simple
+from .networks.models import CNN, MLP, Compact, Ensemble, Improved, LeNet, Repeat, Simple
 from .paths import home
 from .reading.picture import PictureError, Preparation, prepare, to_mnist
 from .reading.predictor import Prediction, Predictor
@@ -34,11 +35,13 @@ __all__ = [
     "Improved",
     "LeNet",
     "Ledger",
+    "NetworkError",
     "PictureError",
     "Prediction",
     "Predictions",
     "Predictor",
     "Preparation",
+    "Repeat",
     "Run",
     "Simple",
     "Trace",
@@ -58,6 +61,7 @@ __all__ = [
     "layer_table",
     "load",
     "load_digits",
+    "load_images",
     "logits",
     "normalise",
     "occlusion",

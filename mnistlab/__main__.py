@@ -45,11 +45,18 @@ Model = StrEnum(
 )
 Device = StrEnum("Device", ["auto", "cpu", "cuda", "mps"])
 Precision = StrEnum("Precision", ["auto", "bfloat16", "float32", "float64"])
+Schedule = StrEnum("Schedule", ["triangle", "cosine", "constant", "plateau"])
+Keep = StrEnum("Keep", ["last", "best"])
 Split = StrEnum("Split", ["train", "test"])
 
 STDOUT = ("-", "/dev/stdout")
 WHICH = "A checkpoint, or the folder of a run."
 Checkpoint = Annotated[Path | None, Option(help=WHICH, show_default="models/cnn.safetensors")]
+Images = Annotated[
+    str | None,
+    Option("--data", help="Other pictures: a folder with one folder a class, a *.csv or *.npz, or fashion-mnist, …"),
+]
+Plain = Annotated[bool, Option("--plain", help="Shrink pictures in folders as they are, without a search for ink.")]
 Reader = Annotated[Path | None, Option(help=WHICH, show_default="models/reader.safetensors")]
 
 
@@ -135,9 +142,18 @@ def _where() -> str:
 def train(
     context: typer.Context,
     model: Annotated[Model, Option(help="Which network; notebook 09 compares them.")] = Model.CNN,
+    data: Images = None,
+    plain: Plain = False,
     epochs: Annotated[float, Option(help="Times through the training digits; 0.5 stops half-way.")] = 2,
     batch_size: Annotated[int, Option(help="Digits a step, of all processes together.")] = 256,
     learning_rate: Annotated[float, Option(help="AdamW's, at its peak.")] = 8e-3,
+    schedule: Annotated[
+        Schedule, Option(help="How the learning rate changes; notebook 04 draws it.")
+    ] = Schedule.triangle,
+    patience: Annotated[
+        int, Option(help="Stop after this many epochs without a smaller validation loss; 0 never does.", min=0)
+    ] = 0,
+    keep: Annotated[Keep, Option(help="Which epoch's weights: the last, or the best by validation loss.")] = Keep.last,
     dropout: Annotated[bool, Option("--dropout", help="Hide random cells while training.")] = False,
     device: Annotated[Device, Option(help="auto takes CUDA, else Apple's MPS, else the CPU.")] = Device.auto,
     precision: Annotated[Precision, Option(help="auto takes bfloat16 where the hardware has it.")] = Precision.auto,
@@ -147,10 +163,10 @@ def train(
 ) -> None:
     """Train a network, and keep what comes of it in a folder.
 
-    It is judged once on the test digits. Where those have no labels, as in Kaggle's test.csv, 15% of the training
-    digits are held back for that. It writes checkpoint.safetensors with its card, history.csv, metrics.json,
-    curves.png, confusion.png and samples.png. A run that was stopped goes on with --resume, and ends as if it had not
-    been stopped.
+    It is judged once on the test digits. Where there are none, or they have no labels, as in Kaggle's test.csv, 15% of
+    the training digits are held back for that. It writes checkpoint.safetensors with its card, history.csv,
+    metrics.json, curves.png, confusion.png and samples.png. A run that was stopped goes on with --resume, and ends as
+    if it had not been stopped.
 
     On several cores or GPUs: torchrun --nproc-per-node=2 -m mnistlab train … --resume
     """
@@ -163,6 +179,9 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        schedule=schedule.value,
+        patience=patience,
+        keep=keep.value,
         dropout=dropout,
         device=device.value,
         precision=precision.value,
@@ -180,13 +199,16 @@ def train(
                 typer.echo(f"{out} holds a finished run; name another --out to train anew.")
             return
         try:
-            learn, val, test = _parted()
-            run = ml.fit(network(seed), learn, val, config, state=state)
+            learn, val, test = _parted(data, plain)
+            run = ml.fit(network(seed, len(learn.classes)), learn, val, config, state=state)
             if me.rank == 0:
                 run.metrics["val"] = ml.evaluate(run.model, val).card()
                 result, files = report.write(run, test, out)
                 state.unlink(missing_ok=True)
-                whose = "the test digits" if test.split_name == "test" else f"{len(test):,} digits {test.split_name}"
+                held = f"{len(test):,} {test.what} {test.split_name}"
+                whose = f"the test {test.what}" if test.split_name == "test" else held
+                if run.kept:
+                    typer.echo(run.kept)
                 typer.echo(f"{_said(result)} on {whose}")
                 for file in files:
                     typer.echo(file)
@@ -196,14 +218,25 @@ def train(
             raise typer.Exit(130) from None
 
 
-def _parted() -> "tuple[ml.Digits, ml.Digits, ml.Digits]":
+def _images(data: str | None, split: str, plain: bool) -> "ml.Digits":
+    """MNIST's digits, or the pictures that --data names."""
+    return ml.load_images(data, split, form="plain" if plain else "mnist") if data else ml.load_digits(split)
+
+
+def _parted(data: str | None, plain: bool) -> "tuple[ml.Digits, ml.Digits, ml.Digits]":
     """Digits to learn from, to watch the learning by, and to judge on at the end."""
     from dataclasses import replace
 
-    learn, test = ml.load_digits("train"), ml.load_digits("test")
+    learn = _images(data, "train", plain)
+    try:
+        test = _images(data, "test", plain)
+    except ml.DataError:  # of pictures of one's own there may be no others
+        if not data:
+            raise
+        test = replace(learn, labels=None)
     if test.labels is None:
         learn, test = learn.split(0.15, seed=0)
-        test = replace(test, split_name="held back from train.csv")
+        test = replace(test, split_name=f"held back from {data or 'train.csv'}")
     return *learn.split(0.15, seed=0), test
 
 
@@ -251,18 +284,24 @@ def _finished(folder: Path, resume: bool) -> bool:
 def evaluate(
     checkpoint: Annotated[Path | None, Argument(help=WHICH, show_default="models/cnn.safetensors")] = None,
     split: Annotated[Split, Option(help="Which digits.")] = Split.test,
+    data: Images = None,
+    plain: Plain = False,
 ) -> None:
-    """Count a checkpoint's errors, of all digits and of each."""
+    """Count a checkpoint's errors, of all digits and of each.
+
+    Where nobody knows the labels, as of Kaggle's test.csv, it says how often each digit was answered, and how surely.
+    """
     from mnistlab.hardware import keep_freed_memory
 
-    run, digits = _load(checkpoint), ml.load_digits(split)
-    if digits.labels is None:
-        raise ValueError(
-            f"The {split} digits of {digits.source} have no labels, so errors cannot be counted. Take --split train, "
-            f"or set MNISTLAB_DATA to digits that have labels."
-        )
+    run, digits = _load(checkpoint), _images(data, split.value, plain)
     keep_freed_memory()
+    if digits.labels is not None and run.classes != digits.classes:
+        raise ValueError(f"The network knows {', '.join(run.classes)}; these are {', '.join(digits.classes)}.")
     predictions = run.predict(digits)
+    if digits.labels is None:
+        typer.echo(f"{digits}: nobody gave labels, so these are the answers, not the errors")
+        typer.echo(predictions.summary().to_string(float_format="{:.4f}".format))
+        return
     typer.echo(f"{_said(predictions.evaluation)} on {digits}")
     per_digit = ml.analysis.per_digit(predictions)
     typer.echo(per_digit.drop(columns=["low", "high"]).to_string(float_format="{:.4f}".format))
@@ -289,7 +328,6 @@ def predict(
         if path and path not in aside:
             need_file(path)
 
-    from mnistlab.analysis.predictions import CLASSES
     from mnistlab.hardware import keep_freed_memory
     from mnistlab.reading.predictor import Stopped
 
@@ -299,7 +337,7 @@ def predict(
         predictions = ml.Predictor.load(_file(checkpoint)).predict_all(pictures)
     except Stopped as error:
         predictions, stopped = error.so_far, error
-    table = predictions.table
+    table, chances = predictions.named(), predictions.columns
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
         if row["error"]:
             typer.echo(f"error: {row['error']}", err=True)
@@ -307,9 +345,9 @@ def predict(
         read = "" if row["prediction"] is None else f"{row['prediction']} ({row['confidence']:.1%} sure)  "
         typer.echo(f"{row['file']}: {read}{row['warning']}".rstrip(), err=bool(aside))
         if show_probabilities and read:
-            chances = "  ".join(f"{name[1:]}: {row[name]:.1%}" for name in CLASSES)
-            typer.echo(f"    {chances}", err=bool(aside))
-    columns = [name for name in table.columns if show_probabilities or name not in CLASSES]
+            shares = "  ".join(f"{name[1:]}: {row[name]:.1%}" for name in chances)
+            typer.echo(f"    {shares}", err=bool(aside))
+    columns = [name for name in table.columns if show_probabilities or name not in chances]
     for path, write in ((csv, predictions.to_csv), (json, predictions.to_json)):
         if path in aside:
             with TemporaryDirectory() as folder:
@@ -340,30 +378,37 @@ def _counted(table: "pd.DataFrame") -> str:
 
 @cli.command()
 def animate(
-    digit: Annotated[int, Option(help="The first test digit with this label.", min=0, max=9)] = 7,
+    digit: Annotated[str, Option(help="The first test digit with this label.")] = "7",
     index: Annotated[int | None, Option(help="Or the test digit with this number.")] = None,
     checkpoint: Checkpoint = None,
+    data: Images = None,
+    plain: Plain = False,
     out: Annotated[Path, Option(help="A .gif or a .webp.")] = Path("digit.gif"),
 ) -> None:
     """Film one digit's way through the network."""
     need_file(out)
     ml.films.kind_of(out)  # refuses another ending before the work, not after it
-    digits = ml.load_digits("test")
+    digits = _images(data, "test", plain)
     if index is None:
         if digits.labels is None:
             raise ValueError(
                 f"The test digits of {digits.source} have no labels, so no {digit} can be found among them. "
                 f"Choose a digit by its number, with --index."
             )
-        index = int((digits.labels == digit).nonzero()[0])
+        if digit not in digits.names:
+            there = ", ".join(name for name in digits.classes if name in set(digits.names))
+            raise ValueError(f"There is no {digit} among the test {digits.what}; there are {there}.")
+        index = digits.names.index(digit)
     elif not 0 <= index < len(digits):
-        raise ValueError(f"There is no test digit {index}; there are 0 to {len(digits) - 1}.")
+        raise ValueError(f"There is no test {digits.what[:-1]} {index}; there are 0 to {len(digits) - 1}.")
     truth = None if digits.labels is None else int(digits.labels[index])
-    trace = ml.trace(_load(checkpoint).model, digits.images[index], truth)
+    run = _load(checkpoint)
+    trace = ml.trace(run.model, digits.images[index], truth, run.classes)
     film = ml.films.forward(trace)
     path = film.save(out)
-    label = "" if truth is None else f", a {truth}"
-    typer.echo(f"{path}: {film.seconds:.0f} s; test digit {index}{label}, read as {trace.prediction}")
+    label = "" if truth is None else f", a {digits.classes[truth]}"
+    read = run.classes[trace.prediction]
+    typer.echo(f"{path}: {film.seconds:.0f} s; test {digits.what[:-1]} {index}{label}, read as {read}")
 
 
 @cli.command("export")

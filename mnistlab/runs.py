@@ -4,7 +4,8 @@ import datetime
 import json
 import math
 import platform
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import md5
 from html import escape
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from mnistlab import __version__
 from mnistlab.analysis.predictions import Predictions, predict
 from mnistlab.data.augmentation import Augmentation
-from mnistlab.data.digits import Digits
+from mnistlab.data.digits import TEN, Digits
 from mnistlab.networks import models as networks
 from mnistlab.paths import written_whole
 from mnistlab.reading.familiarity import Familiarity
@@ -30,9 +31,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FACTS = ("data", "hardware", "metrics", "versions")  # fields of Run that are in the card as they are
-KINDS = dict.fromkeys((*FACTS, "arguments", "config"), dict) | {"history": list}  # plain words and numbers apart
+KINDS = dict.fromkeys((*FACTS, "arguments", "config"), dict) | {
+    "history": list,
+    "classes": list,
+}  # plain words and numbers apart
 LONGEST = 1000  # characters of a network's arguments; a card must not make us build a million layers
 FAMILIAR = "familiar."  # begins the names of the tensors that are not the network's
+KNOWN = ("conv1.weight", "dense1.weight", "members.0.conv1.weight")  # one of these is in each of our networks
+OURS = (networks.Network, networks.Ensemble)
+OWN = "Is it a network of your own? Then give that, too: load(path, model=…)."
 
 
 class CheckpointError(ValueError):
@@ -72,6 +79,7 @@ class Run:
     val_loss, val_accuracy).  data: source, size and MD5 of the digits.  hardware: device, threads, precision.
     metrics: what was measured on it; `save` writes it into the card, so add to it whatever you measure.
     date: of the training.  familiar: how the digits that it learned look to it, so that `Predictor` can warn of others.
+    classes: the name of each answer, from 0 up.
     """
 
     model: nn.Module
@@ -83,22 +91,32 @@ class Run:
     versions: dict[str, Any] = field(default_factory=_versions)
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
     familiar: Familiarity | None = None
+    classes: tuple[str, ...] = TEN
 
     @property
     def temperature(self) -> float:
         """What the logits are divided by before softmax, so that a confidence means what it says; 1 if unmeasured."""
         return float(self.metrics.get("temperature", {}).get("value", 1.0))
 
+    @property
+    def kept(self) -> str:
+        """Where the validation digits decided: which epoch's weights these are, of how many, as a sentence."""
+        found = self.metrics.get("epochs")
+        if not (isinstance(found, dict) and {"kept", "of", "judge"} <= set(found)):
+            return ""
+        return f"epoch {found['kept']} of {found['of']} was kept, judged by the validation {found['judge']}"
+
     def predict(self, digits: Digits, batch_size: int = 100) -> Predictions:
         """What the network says of every digit, its confidence calibrated by `temperature`."""
-        return predict(self.model, digits, temperature=self.temperature, batch_size=batch_size)
+        return predict(self.model, digits, temperature=self.temperature, batch_size=batch_size, classes=self.classes)
 
     def card(self) -> dict[str, Any]:
         """All that is known of the network but its weights, in plain words and numbers, as `save` writes it."""
         return {
             "network": type(self.model).__name__,
-            "arguments": getattr(self.model, "arguments", {}),
+            "arguments": self.model.arguments if isinstance(self.model, OURS) else {},
             "parameters": sum(p.numel() for p in self.model.parameters()),
+            "classes": list(self.classes),
             "config": asdict(self.config) if self.config else None,
             **{name: getattr(self, name) for name in FACTS},
             "date": self.date,
@@ -129,7 +147,9 @@ class Run:
         facts = {
             "network": f"{type(self.model).__name__}, {sum(p.numel() for p in self.model.parameters()):,} parameters",
             "learned from": _listed(self.data, "count", "source", "split"),
+            "classes": "" if self.classes == TEN else ", ".join(self.classes),
             "epochs": f"{self.config.epochs:g}" if self.config else "",
+            "kept": self.kept,
         }
         for name, found in self.metrics.items():
             if isinstance(found, dict) and {"errors", "count"} <= set(found):
@@ -146,12 +166,15 @@ class Run:
         return f"<table>{''.join(rows)}</table>"
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, model: nn.Module | None = None) -> Run:
     """The run saved at `path`; of a folder that `mnistlab train` has written, its checkpoint.safetensors.
 
-    A *.safetensors file without a card must hold a CNN. Any other file (*.pth, *.pt) is taken for a state_dict of a
-    CNN and read with weights_only=True, so that it can run no code.
-    Raises CheckpointError where the file does not fit its network, naming each difference.
+    model: a network of your own, which gets the weights; by default it is one of mnistlab's, named by the card, or,
+      where there is no card, the one that the weights fit.
+    A file that is no *.safetensors (*.pth, *.pt) may hold a state_dict, or a table with one in it, as many programs
+    save. It is read with weights_only=True, so that it can run no code. What had to be taken off to find the weights,
+    such as a "module." before every name, is said in a warning.
+    Raises CheckpointError where the file does not fit the network, naming each difference.
     """
     import pandas as pd
 
@@ -163,28 +186,33 @@ def load(path: str | Path) -> Run:
     tensors, card = _read(path) if path.suffix == ".safetensors" else (_read_pickle(path), {})
     if card and card.get("weights_md5") != weights_md5(tensors):
         raise CheckpointError(f"{path} is damaged: its card was written for other weights. Fetch it again.")
-    network = getattr(networks, str(card.get("network", "CNN")), None)
-    if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        raise CheckpointError(f"{path} names the network {card.get('network')!r}, which mnistlab does not have.")
-    arguments = card.get("arguments") or {}
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(FAMILIAR)}
     familiar = {name.removeprefix(FAMILIAR): tensors[name].clone() for name in tensors if name not in weights}
     try:
-        with torch.device("meta"):  # shapes without numbers, so that a card that lies costs no memory
-            expected = network(**arguments).state_dict()
+        if model is not None:
+            name, expected = type(model).__name__, model.state_dict()
+            weights = _unprefixed(path, weights, set(expected))
+        else:
+            weights = weights if card else _unprefixed(path, weights, KNOWN)
+            network, arguments = _named(path, card) if card else _fitting(weights)
+            name, expected = network.__name__, _shapes(network, arguments)
         run = Run(nn.Identity(), _config(card.get("config")), pd.DataFrame(card.get("history") or []))
         run.familiar = Familiarity.from_tensors(familiar) if familiar else None
+    except CheckpointError:
+        raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} is wrong, or of another version of mnistlab: {error}.") from error
     if said := _differences(expected, weights):
         more = f"; and {len(said) - 5} more differences" if len(said) > 5 else ""
-        raise CheckpointError(f"{path} does not fit {network.__name__}: {'; '.join(said[:5])}{more}.")
+        own = "" if model is not None else f" {OWN}"
+        raise CheckpointError(f"{path} does not fit {name}: {'; '.join(said[:5])}{more}.{own}")
     if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
         raise CheckpointError(f"{path} holds numbers that are infinite or none, in {broken[0]}. Fetch it again.")
-    run.model = network(**arguments).eval()
+    run.model = (network(**arguments) if model is None else model).cpu().eval()
     run.model.load_state_dict(weights)
     run.data, run.hardware, run.metrics, run.versions = (card.get(name) or {} for name in FACTS)
     run.date = str(card.get("date") or "")
+    run.classes = tuple(card.get("classes") or _numbered(run.model))
     return run
 
 
@@ -207,18 +235,83 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, card
 
 
+def _named(path: Path, card: dict[str, Any]) -> tuple[type[nn.Module], dict[str, Any]]:
+    """The network that a card names, and what to call it with."""
+    network = getattr(networks, str(card.get("network", "CNN")), None)
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
+        raise CheckpointError(f"{path} names the network {card.get('network')!r}, which mnistlab does not have. {OWN}")
+    return network, card.get("arguments") or {}
+
+
+def _fitting(weights: dict[str, Tensor]) -> tuple[type[nn.Module], dict[str, Any]]:
+    """The network of ours that these weights without a card fit, and what to call it with; a CNN where none does."""
+    *hidden, classes = [
+        len(tensor) for name, tensor in weights.items() if "dense" in name and name.endswith("weight")
+    ] or [10]
+    if not 2 <= classes <= 1000:
+        return networks.CNN, {}
+    members = {name.split(".")[1] for name in weights if name.startswith("members.")}
+    likely: list[tuple[type[nn.Module], dict[str, Any]]] = [(network, {}) for network in networks.RELATIVES]
+    likely += [(networks.MLP, {"hidden": hidden})] if hidden else []
+    likely += [(networks.Ensemble, {"members": len(members)})] if members else []
+    likely = [(network, {"classes": classes} | arguments) for network, arguments in likely]
+    return next((one for one in likely if not _differences(_shapes(*one), weights)), likely[0])
+
+
+def _numbered(model: nn.Module) -> tuple[str, ...]:
+    """The names of classes that nobody has named."""
+    count = model.arguments["classes"] if isinstance(model, OURS) else len(TEN)
+    return tuple(str(label) for label in range(count))
+
+
+def _shapes(network: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Tensor]:
+    """What its state_dict would be, as shapes without numbers, so that a card that lies costs no memory."""
+    with torch.device("meta"):
+        return network(**arguments).state_dict()
+
+
+def _unprefixed(path: Path, weights: dict[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
+    """Without what DataParallel ("module."), torch.compile ("_orig_mod.") or a wrapper put before every name."""
+    short, taken = weights, ""
+    while short and not any(name in known for name in short):
+        firsts = {name.partition(".")[0] for name in short}
+        if len(firsts) > 1 or not all("." in name for name in short):
+            return weights
+        taken += f"{(first := firsts.pop())}."
+        short = {name.removeprefix(f"{first}."): tensor for name, tensor in short.items()}
+    if taken:
+        warnings.warn(f'{path}: "{taken}" was taken off the beginning of every name.', stacklevel=3)
+    return short
+
+
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can end in almost any of them
         raise CheckpointError(
             f"{path} holds more than tensors, or is damaged, and was not opened, because such a file can run code. "
             f"Save it again as torch.save(model.state_dict(), path)."
         ) from error
-    entries = weights.items() if isinstance(weights, dict) else [(None, None)]
-    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in entries):
+    if _is_state_dict(weights):
+        return weights
+    inside = [name for name, part in weights.items() if _is_state_dict(part)] if isinstance(weights, dict) else []
+    if len(inside) > 1:
+        inside = [name for name in inside if name in ("model_state_dict", "state_dict", "model")][:1] or inside
+    if len(inside) > 1:
+        raise CheckpointError(
+            f"{path} holds the weights of several networks ({', '.join(inside)}). Save the one you want: "
+            f"torch.save(torch.load(path)[{inside[0]!r}], path)."
+        )
+    if not inside:
         raise CheckpointError(f"{path} is not a state_dict. Save it again as torch.save(model.state_dict(), path).")
-    return weights
+    warnings.warn(f"{path}: of all that it holds, only {inside[0]!r} was read, the network's weights.", stacklevel=3)
+    found: dict[str, Tensor] = weights[inside[0]]
+    return found
+
+
+def _is_state_dict(part: Any) -> bool:
+    pairs = part.items() if isinstance(part, dict) else ()
+    return bool(pairs) and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in pairs)
 
 
 def _fault(card: Any) -> str | None:
@@ -227,6 +320,9 @@ def _fault(card: Any) -> str | None:
         return "is no table of names and values"
     wrong = [name for name, kind in KINDS.items() if not isinstance(card.get(name) or kind(), kind)]
     wrong += ["arguments"] * (len(str(card.get("arguments"))) > LONGEST)
+    names = card.get("classes") or TEN
+    if not wrong and not (len(set(map(str, names))) == len(names) > 1 and all(isinstance(name, str) for name in names)):
+        wrong = ["classes"]
     if wrong or not all(isinstance(row, dict) for row in card.get("history") or []):
         return f"says {wrong[0] if wrong else 'history'} in a form that no card has"
     value = (card.get("metrics") or {}).get("temperature", {"value": 1.0})

@@ -15,7 +15,7 @@ MODULES = {
 # From the ground up. A room may import from its own floor's module and from every floor below it.
 FLOORS = [
     {"paths"},
-    {"hardware"},
+    {"hardware", "reading.picture", "training.schedules"},
     {"data"},
     {"networks"},
     {"analysis", "inspection"},

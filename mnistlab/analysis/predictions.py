@@ -11,34 +11,47 @@ import torch
 from torch import Tensor, nn
 
 from mnistlab.analysis.intervals import Evaluation
-from mnistlab.data.digits import DataError, Digits
+from mnistlab.data.digits import TEN, DataError, Digits, called
 from mnistlab.networks.inference import logits
 from mnistlab.paths import written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CLASSES = [f"p{digit}" for digit in range(10)]
+
+DOUBT = 0.9  # an answer with a lower confidence is doubtful
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
     """One row a digit, in `table`.
 
-    Columns: prediction (0…9), confidence (the largest probability), margin (largest minus second largest), p0…p9,
-    the ten probabilities; where the truth is known, label and loss (−ln of the label's probability); for pictures,
-    file and warning, and error, which says why a file could not be read (its other columns are then empty).
-    source: what the digits are, in words that a figure's caption can carry.
+    Columns: prediction (the number of a class, 0…9), confidence (the largest probability), margin (largest minus second
+    largest), a probability for each class, named as in `columns` (p0…p9); where the truth is known, label and loss
+    (−ln of the label's probability); for pictures, file and warning, and error, which says why a file could not be read
+    (its other columns are then empty).
+    source: what the digits are, in words that a figure's caption can carry.  classes: the name of each class.
     """
 
     table: "pd.DataFrame"
     source: str = ""
+    classes: tuple[str, ...] = TEN
 
     @classmethod
     def of(
-        cls, logits: Tensor, labels: Tensor | None = None, *, temperature: float = 1.0, source: str = ""
+        cls,
+        logits: Tensor,
+        labels: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        source: str = "",
+        classes: tuple[str, ...] = TEN,
     ) -> "Predictions":
-        """From (N, 10) logits: softmax of logits ÷ temperature."""
+        """From (N, C) logits: softmax of logits ÷ temperature. DataError unless there are as many names of classes."""
+        if logits.shape[1] != len(classes):
+            raise DataError(f"{logits.shape[1]} logits for {len(classes)} classes: this network is not for these.")
+        if labels is not None and len(labels) and int(labels.max()) >= len(classes):
+            raise DataError(f"A label is {int(labels.max())}, and the network knows {len(classes)} classes, from 0 up.")
         import pandas as pd
 
         logs = (logits.cpu().double() / temperature).log_softmax(1)
@@ -50,7 +63,8 @@ class Predictions:
             labels = labels.cpu()
             table.insert(0, "label", pd.array(labels.numpy(), dtype="Int64"))
             table["loss"] = -logs[torch.arange(len(labels)), labels].numpy()
-        return cls(pd.concat([table, pd.DataFrame(probabilities.numpy(), columns=CLASSES)], axis=1), source)
+        chances = pd.DataFrame(probabilities.numpy(), columns=[f"p{name}" for name in classes])
+        return cls(pd.concat([table, chances], axis=1), source, classes)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -58,7 +72,17 @@ class Predictions:
     def __getitem__(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> "Predictions":
         """The predictions of some digits, counted anew: of a slice, of these numbers, or of a boolean mask."""
         chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, None if len(rows) else int)]
-        return Predictions(self.table.iloc[chosen].reset_index(drop=True), self.source)
+        return Predictions(self.table.iloc[chosen].reset_index(drop=True), self.source, self.classes)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns with the probabilities: p and the class's name."""
+        return [f"p{name}" for name in self.classes]
+
+    @property
+    def what(self) -> str:
+        """What to call them: digits where each class is one, else pictures."""
+        return called(self.classes)
 
     def __repr__(self) -> str:
         wrong = f", {self.errors:,} wrong" if "label" in self.table else ""
@@ -66,7 +90,7 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """(N,) int64: the digits that the network answered."""
+        """(N,) int64: the digits that the network answered, or the numbers of other classes."""
         return np.asarray(self.table["prediction"], np.int64)
 
     @property
@@ -97,46 +121,59 @@ class Predictions:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(N, 10) float64; a row of nan where a file could not be read."""
-        return np.asarray(self.table[CLASSES], float)
+        """(N, C) float64; a row of nan where a file could not be read."""
+        return np.asarray(self.table[self.columns], float)
 
     def summary(self) -> "pd.DataFrame":
-        """One row for each digit that was predicted, and one for all.
+        """One row for each class that was predicted, by its name, and one for all.
 
-        Columns: count, mean and least confidence; right (a share) where the truth is known; doubtful (how many
-        carry a warning) and unread (how many files could not be read) where the rows are pictures.
+        Columns: count, its share of all, mean and least confidence; right (a share) where the truth is known; doubtful:
+        how many carry a warning, where the rows are pictures, else how many have a confidence below DOUBT; unread: how
+        many files could not be read.
         """
         import pandas as pd
 
-        groups = {str(digit): rows for digit, rows in self.table.groupby("prediction")} | {"all": self.table}
-        rows = {}
-        for name, group in groups.items():
+        groups = {self.classes[int(label)]: rows for label, rows in self.table.groupby("prediction")}
+        rows: dict[str, dict[str, float]] = {}
+        for name, group in (groups | {"all": self.table}).items():
+            doubtful = group["warning"] != "" if "warning" in group else group["confidence"] < DOUBT
             rows[name] = {
                 "count": len(group),
+                "share": len(group) / len(self),
                 "mean confidence": group["confidence"].mean(),
                 "least confidence": group["confidence"].min(),
             }
             if "label" in group:
                 rows[name]["right"] = float((group["label"] == group["prediction"]).mean())
-            if "warning" in group:
-                rows[name]["doubtful"] = int((group["warning"] != "").sum())
+            rows[name]["doubtful"] = int(doubtful.sum())
             if "error" in group:
                 rows[name]["unread"] = int((group["error"] != "").sum())
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def to_csv(self, path: str | Path, columns: Sequence[str] | None = None) -> Path:
-        """Write the table, or some of its columns, as CSV, whole or not at all; return `path`."""
+        """Write the table, or some of its columns, as CSV, whole or not at all; return `path`.
+
+        Where the classes are not the ten digits, their names stand in it instead of their numbers.
+        """
         with written_whole(path) as part:
-            self.table.to_csv(part, index=False, columns=columns, encoding="utf-8")
+            self.named().to_csv(part, index=False, columns=columns, encoding="utf-8")
         return Path(path)
 
     def to_json(self, path: str | Path, columns: Sequence[str] | None = None) -> Path:
-        """Write the table, or some of its columns, as a JSON list of one object a row; return `path`."""
-        table = self.table if columns is None else self.table[list(columns)]
+        """As `to_csv`, but a JSON list of one object a row."""
+        table = self.named() if columns is None else self.named()[list(columns)]
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         with written_whole(path) as part:  # json writes every digit of a number, as the CSV does, and no "\\/"
             part.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return Path(path)
+
+    def named(self) -> "pd.DataFrame":
+        """The table with names instead of numbers for classes that are not the ten digits."""
+        if self.classes == TEN:
+            return self.table
+        names = dict(enumerate(self.classes))
+        numbered = [column for column in ("label", "prediction") if column in self.table]
+        return self.table.assign(**{column: self.table[column].map(names) for column in numbered})
 
     def to_kaggle(self, path: str | Path, rows: int = 28_000) -> Path:
         """Write Kaggle's submission.csv: ImageId (1, 2, 3, …) and Label, for the digits of its test.csv in order.
@@ -155,8 +192,19 @@ class Predictions:
         return Path(path)
 
 
-def predict(model: nn.Module, digits: Digits, *, temperature: float = 1.0, batch_size: int = 100) -> Predictions:
-    """What `model` says of every digit, in eval mode; its probabilities are softmax(logits ÷ temperature)."""
+def predict(
+    model: nn.Module,
+    digits: Digits,
+    *,
+    temperature: float = 1.0,
+    batch_size: int = 100,
+    classes: tuple[str, ...] | None = None,
+) -> Predictions:
+    """What `model` says of every digit, in eval mode; its probabilities are softmax(logits ÷ temperature).
+
+    classes: the names of its answers, by default those of the digits' own classes.
+    """
     source = ", ".join(filter(None, (digits.source, digits.split_name)))
     answers = logits(model, digits.images, batch_size=batch_size)
-    return Predictions.of(answers, digits.labels, temperature=temperature, source=source)
+    names = digits.classes if classes is None else classes
+    return Predictions.of(answers, digits.labels, temperature=temperature, source=source, classes=names)

@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 100, precision: str = "float32") -> Evaluation:
     """How `model`, where it lies and in eval mode, does on labelled digits; its mode is given back."""
     if len(digits) == 0:
-        raise DataError("There are no digits to score.")
+        raise DataError(f"There are no {digits.what} to score.")
     labels = digits.known_labels("be scored")
     answers = logits(model, digits.images, batch_size=batch_size, precision=precision)
+    if answers.shape[1] != len(digits.classes):
+        raise DataError(f"The network tells {answers.shape[1]} classes apart, and here are {len(digits.classes)}.")
     return Evaluation(int((answers.argmax(1) != labels).sum()), len(digits), float(F.cross_entropy(answers, labels)))
 
 
 def confusion(predictions: Predictions) -> "pd.DataFrame":
-    """(10, 10) counts: a row for each label, a column for each prediction."""
+    """(C, C) counts: a row for each label, a column for each prediction, both by the number of the class."""
     import pandas as pd
 
-    counts = np.zeros((10, 10), int)
+    counts = np.zeros((len(predictions.classes),) * 2, int)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
     return pd.DataFrame(counts).rename_axis(index="label", columns="prediction")
 
@@ -44,7 +46,9 @@ def confused_pairs(predictions: Predictions) -> "pd.DataFrame":
 
 
 def per_digit(predictions: Predictions) -> "pd.DataFrame":
-    """One row a digit: count and errors, precision, recall, F1, and low and high of the recall's Wilson 95% interval.
+    """One row a digit, or a class by its name: how well it is read.
+
+    Columns: count and errors, precision, recall, F1, and low and high of the recall's Wilson 95% interval.
 
     recall: of the digits with this label, the share read as it.  precision: of those read as it, the share with this
     label.  F1: their harmonic mean. nan where there is nothing to take a share of.
@@ -57,7 +61,9 @@ def per_digit(predictions: Predictions) -> "pd.DataFrame":
     table["precision"], table["recall"], table["F1"] = right / read, right / count, 2 * right / (count + read)
     ends = [wilson(*row) if row[1] else (np.nan, np.nan) for row in zip(right.tolist(), count.tolist(), strict=True)]
     table[["low", "high"]] = ends
-    return table.rename_axis("digit")
+    if predictions.what != "digits":
+        table.index = pd.Index(predictions.classes)
+    return table.rename_axis("digit" if predictions.what == "digits" else "class")
 
 
 def accuracies(predictions: Predictions, groups: ArrayLike) -> "pd.DataFrame":

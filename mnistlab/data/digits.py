@@ -1,8 +1,8 @@
-"""Digits, the noun that everything else takes: images, labels, and where they came from."""
+"""Digits, the noun that everything else takes: images, labels, their names, and where they came from."""
 
 import hashlib
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,37 +21,42 @@ class DataError(ValueError):
     """Digits could not be read; the message names the file and the remedy."""
 
 
+TEN = tuple("0123456789")
+
+
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Handwritten digits, all in memory, on one device.
+    """Handwritten digits, or other small pictures of known classes, all in memory, on one device.
 
     images: (N, 1, 28, 28) uint8, ink 255 on paper 0.  labels: (N,) int64, or None where nobody gave them (Kaggle's
     test.csv).  source: what they are, in words that a figure's caption can carry.  classes: the name of each label,
     from 0 up.  folder: where their files lie, or None for digits that were made.
+    NumPy arrays and lists become tensors. DataError, with the remedy, for what is in another form.
     """
 
     images: UInt8[Tensor, "n 1 28 28"]
     labels: Int64[Tensor, " n"] | None
     source: str
     split_name: str = ""
-    classes: tuple[str, ...] = tuple("0123456789")
+    classes: tuple[str, ...] = TEN
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.shape[1:] != (1, 28, 28):
-            raise DataError(
-                f"Images must be uint8 of shape (N, 1, 28, 28); these are {self.images.dtype} of shape "
-                f"{tuple(self.images.shape)}."
-            )
+        object.__setattr__(self, "images", as_images(self.images))
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        if not 2 <= len(set(self.classes)) == len(self.classes):
+            raise DataError(f"At least two classes are needed, each with a name of its own, not {self.classes}.")
         if self.labels is None:
             return
-        if self.labels.dtype != torch.int64:
-            raise DataError(f"Labels must be int64; these are {self.labels.dtype}.")
+        object.__setattr__(self, "labels", as_labels(self.labels))
         if self.labels.shape != (len(self.images),):
             raise DataError(f"{len(self.images)} images but {len(self.labels)} labels: they do not belong together.")
         last = len(self.classes) - 1
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= last:
-            raise DataError(f"Labels must lie in 0…{last}; these run from {self.labels.min()} to {self.labels.max()}.")
+            raise DataError(
+                f"Labels must lie in 0…{last}; these run from {self.labels.min()} to {self.labels.max()}. "
+                f"Other classes need names: Digits(images, labels, source, classes=[…])."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,7 +66,7 @@ class Digits:
         if not isinstance(index, slice) and not (isinstance(index, Tensor) and index.ndim):
             index = operator.index(index)
             if not -len(self) <= index < len(self):
-                raise IndexError(f"There is no digit {index} among {len(self):,}.")
+                raise IndexError(f"There is no {self.what[:-1]} {index} among {len(self):,} {self.what}.")
             index = slice(index, index + 1) if index != -1 else slice(-1, None)
         labels = None if self.labels is None else self.labels[index]
         return replace(self, images=self.images[index], labels=labels)
@@ -69,12 +74,22 @@ class Digits:
     def __repr__(self) -> str:
         split = f", {self.split_name}" if self.split_name else ""
         labels = ", without labels" if self.labels is None else ""
-        return f"{len(self):,} digits{labels} · {self.source}{split}"
+        return f"{len(self):,} {self.what}{labels} · {self.source}{split}"
+
+    @property
+    def what(self) -> str:
+        """What to call them: digits where each class is one, else pictures."""
+        return called(self.classes)
+
+    @property
+    def names(self) -> list[str]:
+        """(N,) the name of each one's class. DataError where there are no labels."""
+        return [self.classes[label] for label in self.known_labels("be named").tolist()]
 
     def known_labels(self, purpose: str) -> Int64[Tensor, " n"]:
         """(N,) int64. DataError where nobody gave them, since without them these digits cannot `purpose`."""
         if self.labels is None:
-            raise DataError(f"Digits without labels cannot {purpose}; take a split that has them.")
+            raise DataError(f"{self.what.capitalize()} without labels cannot {purpose}; take a split that has them.")
         return self.labels
 
     @property
@@ -120,8 +135,8 @@ class Digits:
                 shuffle = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
                 rest, aside = next(shuffle.split(numbers, groups=groups))
         except ValueError as error:
-            what = "every class" if groups is None else "these groups"
-            raise DataError(f"{len(self)} digits are too few to set {fraction:.0%} of {what} aside.") from error
+            of = "every class" if groups is None else "these groups"
+            raise DataError(f"{len(self)} {self.what} are too few to set {fraction:.0%} of {of} aside.") from error
         device = self.images.device
         train, val = (
             replace(
@@ -146,6 +161,65 @@ class Digits:
 def normalise(images: Shaped[Tensor, "n 1 h w"]) -> Float32[Tensor, "n 1 h w"]:
     """(N, 1, 28, 28) uint8 → (N, 1, 28, 28) float32 with mean 0 and std 1 over MNIST's training set.
 
-    Floats are taken as grey levels in 0…255 too, as `augment` leaves them.
+    Floats must be grey levels in 0…255 too, as `augment` leaves them; DataError for those that run from 0 to 1, as
+    torchvision's ToTensor gives them, and for those that are normalised already.
     """
+    if images.is_floating_point():
+        _check_levels(images)
+    return standardised(images)
+
+
+def standardised(images: Shaped[Tensor, "n 1 h w"]) -> Float32[Tensor, "n 1 h w"]:
+    """As `normalise`, without a look at what is given, for which a GPU would have to wait."""
     return (images.float() - 255 * MEAN) / (255 * STD)
+
+
+def called(classes: Sequence[str]) -> str:
+    """What pictures of these classes are called."""
+    return "digits" if set(classes) <= set(TEN) else "pictures"
+
+
+def _check_levels(images: Tensor) -> None:
+    low, high = (float(images.min()), float(images.max())) if images.numel() else (0.0, 255.0)
+    if low < 0:
+        raise DataError(
+            f"These numbers run from {low:.2g} to {high:.2g}, as if they were normalised already; grey levels run from "
+            f"0 to 255. Give the pictures as they were before, or call the network itself: model(images)."
+        )
+    if 0 < high <= 1:
+        raise DataError("These numbers run from 0 to 1; grey levels run from 0 to 255. Multiply them by 255.")
+
+
+def as_images(given: ArrayLike | Tensor) -> Tensor:
+    """As uint8 of shape (N, 1, 28, 28); DataError, with the remedy, for what is in another form."""
+    try:
+        images = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(given))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"Images must be one array of shape (N, 28, 28); these are not ({error}).") from error
+    images = images[:, None] if images.ndim == 3 else images
+    if images.shape[1:] != (1, 28, 28):
+        raise DataError(
+            f"Images must be uint8 of shape (N, 1, 28, 28); these are {images.dtype} of shape {tuple(images.shape)}. "
+            f"to_mnist brings pictures of any size into that form."
+        )
+    if images.layout != torch.strided or images.is_meta or images.is_quantized:
+        raise DataError("Images must be an ordinary tensor, with every number in memory, such as images.to_dense().")
+    if images.dtype == torch.uint8:
+        return images
+    if images.is_floating_point():
+        _check_levels(images)
+    levels = images.round().to(torch.uint8)
+    if images.is_complex() or not torch.equal(levels.to(images.dtype), images):
+        raise DataError(f"Grey levels must be whole numbers in 0…255; these are {images.dtype}, and some are not.")
+    return levels
+
+
+def as_labels(given: ArrayLike | Tensor) -> Tensor:
+    """As int64; DataError for what are no whole numbers."""
+    array = given if isinstance(given, Tensor) else np.array(given)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "iufb":
+        raise DataError(f"Labels must be whole numbers; these are {array.dtype}. Number them, and give their classes.")
+    labels = torch.as_tensor(array)
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(f"Labels must be whole numbers, such as int64; these are {labels.dtype}.")
+    return labels.to(torch.int64)

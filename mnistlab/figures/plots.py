@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnistlab import analysis
 from mnistlab.analysis.predictions import Predictions
-from mnistlab.data.digits import Digits
+from mnistlab.data.digits import TEN, Digits, called
 from mnistlab.figures.style import (
     BLUE,
     GREEN,
@@ -30,16 +30,16 @@ from mnistlab.runs import Run
 def digit_grid(digits: Digits, title: str, captions: Sequence[str] | None = None, columns: int = 10) -> Figure:
     """Digits side by side, each under its caption (default: its label, where it has one)."""
     rows = -(-len(digits) // columns)
-    labels = digits.labels.tolist() if digits.labels is not None else []
-    captions = captions or [digits.classes[label] for label in labels] or [""] * len(digits)
+    captions = captions or ([""] * len(digits) if digits.labels is None else digits.names)
     said = ", ".join(" ".join(caption.split()) for caption in captions[:20])
-    alt = f"{len(digits)} handwritten digits in {rows} rows, with these captions: {said}{'' if rows < 3 else ', …'}."
+    what = "handwritten digits" if digits.what == "digits" else "small pictures"
+    alt = f"{len(digits)} {what} in {rows} rows, with these captions: {said}{'' if rows < 3 else ', …'}."
     figure = Figure(columns * 0.95, rows * 1.15 + 0.6, title, alt, digits)
     for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         bare(axes)
         if index < len(digits):
             draw(axes, digits.images[index, 0])
-            heading(axes, captions[index], fontsize=11)
+            heading(axes, captions[index], fontsize=11 if len(captions[index]) < 11 else 8)
     return figure
 
 
@@ -117,15 +117,18 @@ def learning(run: Run) -> Figure:
 
 def confusion(predictions: Predictions) -> Figure:
     """A row for each label, a column for each prediction: mistakes orange, what is right on grey."""
-    counts = analysis.confusion(predictions).to_numpy()
+    counts, names = analysis.confusion(predictions).to_numpy(), predictions.classes
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    title = f"All {len(predictions):,} digits are read correctly"
+    title = f"All {len(predictions):,} {predictions.what} are read correctly"
     if wrong.any():
         label, answer = divmod(int(wrong.argmax()), len(wrong))
-        title = f"Of {wrong.sum():,} errors, {wrong.max():,} are a {label} read as a {answer}"
+        a = "a " if predictions.what == "digits" else ""
+        title = f"Of {wrong.sum():,} errors, {wrong.max():,} are {a}{names[label]} read as {a}{names[answer]}"
     alt = "A table of labels by answers: what is right stands on the diagonal, the mistakes beside it."
-    figure = Figure(7.4, 6.6, title, alt, predictions)
+    larger = max(1.0, len(counts) / 20)
+    figure = Figure(7.4 * larger, 6.6 * larger, title, alt, predictions)
     axes = figure.subplots()
+    small = 11 if len(counts) <= 26 else 8
     draw(axes, wrong, signed=True)
     for (row, column), count in np.ndenumerate(counts):
         if row == column:
@@ -133,7 +136,7 @@ def confusion(predictions: Predictions) -> Figure:
         if count:
             dark = count > 0.7 * wrong.max() and row != column
             axes.text(
-                column, row, f"{count:,}", ha="center", va="center", fontsize=11, color="white" if dark else "black"
+                column, row, f"{count:,}", ha="center", va="center", fontsize=small, color="white" if dark else "black"
             )
     axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="read as", ylabel="label")
     axes.xaxis.label.set_fontsize(12)
@@ -141,19 +144,50 @@ def confusion(predictions: Predictions) -> Figure:
     axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#dddddd", lw=0.6)
-    axes.tick_params(which="both", length=0, labelsize=12)
+    axes.set_xticklabels(names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
+    axes.set_yticklabels(names, parse_math=False)
+    axes.tick_params(which="both", length=0, labelsize=small + 1)
     axes.spines[:].set_visible(False)
     return figure
 
 
-def answers(
-    pictures: dict[str, Tensor | np.ndarray], numbers: dict[str, Tensor], title: str, of: Sourced | None = None
-) -> Figure:
-    """One line for each named picture, (H, W) ink or (H, W, 3) colours; beside it, its ten numbers of each kind.
+def answer_counts(predictions: Predictions) -> Figure:
+    """How often each class was answered, whether or not anybody knows the truth: blue sure, orange doubtful."""
+    table = predictions.summary()
+    total = int(table.loc["all", "count"])
+    counts = table.drop(index="all").reindex(predictions.classes).fillna(0)
+    doubtful = counts["doubtful"].to_numpy()
+    most = counts["count"].idxmax()
+    title = f"{table.loc['all', 'doubtful']:,.0f} of {total:,} answers are doubtful; most are {most}"
+    alt = f"A bar for each of {len(counts)} classes: how many of {total:,} {predictions.what} were read as it."
+    figure = Figure(max(8.5, 0.45 * len(counts)), 4, title, alt, predictions)
+    axes = figure.subplots()
+    axes.bar(range(len(counts)), counts["count"] - doubtful, color=BLUE, label="confidence of 90% or more")
+    axes.bar(range(len(counts)), doubtful, bottom=counts["count"] - doubtful, color=ORANGE, label="doubtful")
+    axes.axhline(total / len(counts), color=GREY, lw=1.5, linestyle="--", label="all equally often")
+    long = max(map(len, predictions.classes)) > 4
+    axes.set_xticks(
+        range(len(counts)), predictions.classes, rotation=30 if long else 0, ha="right" if long else "center"
+    )
+    axes.set(ylabel=f"{predictions.what} read as it", ylim=(0, 1.3 * counts["count"].max()))
+    axes.legend(frameon=False, fontsize=11, ncols=3, loc="upper right")
+    sns.despine(figure)
+    return figure
 
-    numbers: kind → (N, 10), a row for each picture; the largest bar is orange.
+
+def answers(
+    pictures: dict[str, Tensor | np.ndarray],
+    numbers: dict[str, Tensor],
+    title: str,
+    of: Sourced | None = None,
+    classes: Sequence[str] = TEN,
+) -> Figure:
+    """One line for each named picture, (H, W) ink or (H, W, 3) colours; beside it, a number for each class.
+
+    numbers: kind → (N, C), a row for each picture; the largest bar is orange.
     """
-    alt = f"Pictures ({_listed(pictures)}), and beside each its ten {' and '.join(numbers)} as bars."
+    each = "ten" if len(classes) == 10 else str(len(classes))
+    alt = f"Pictures ({_listed(pictures)}), and beside each its {each} {' and '.join(numbers)} as bars."
     figure = Figure(3 + 3.6 * len(numbers), 2.2 * len(pictures) + 0.7, title, alt, of)
     grid = figure.subplots(len(pictures), 1 + len(numbers), width_ratios=[1] + [2] * len(numbers), squeeze=False)
     for row, (line, (name, picture)) in enumerate(zip(grid, pictures.items(), strict=True)):
@@ -161,15 +195,17 @@ def answers(
         heading(line[0], name, fontsize=11)
         for axes, (kind, values) in zip(line[1:], numbers.items(), strict=True):
             found, most = values[row].numpy(), int(values[row].argmax())
-            axes.bar(range(10), found, color=[ORANGE if k == most else BLUE for k in range(10)])
+            axes.bar(range(len(found)), found, color=[ORANGE if k == most else BLUE for k in range(len(found))])
             axes.axhline(0, color="black", lw=0.8)
             low, high = float(values.min()), float(values.max())
-            axes.set(xticks=range(10), ylim=(min(0, 1.15 * low), 1.2 * high))
+            long = max(map(len, classes)) > 2
+            axes.set_xticks(range(len(found)), classes, rotation=90 if long else 0, fontsize=8 if long else None)
+            axes.set(ylim=(min(0, 1.15 * low), 1.2 * high))
             axes.text(most, found[most], f"{found[most]:.2f}", ha="center", va="bottom", fontsize=11, color=ORANGE)
             if row == 0:
                 heading(axes, kind, fontsize=12)
             if row == len(pictures) - 1:
-                axes.set_xlabel("digit")
+                axes.set_xlabel(called(classes)[:-1] if called(classes) == "digits" else "class")
             sns.despine(ax=axes)
     return figure
 

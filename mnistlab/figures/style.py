@@ -45,7 +45,8 @@ class Figure(MatplotlibFigure):
         self.title, self.alt = title, f"{alt} {title}"
         self.suptitle(title, fontsize=14, fontweight="bold", ha="left", x=0.01, parse_math=False)
         if of is not None and of.source and of.source.split(",")[0] != "MNIST":
-            self.supxlabel(f"Digits: {of.source}", fontsize=9, color=ORANGE, parse_math=False)
+            what = getattr(of, "what", "digits").capitalize()
+            self.supxlabel(f"{what}: {of.source}", fontsize=9, color=ORANGE, parse_math=False)
 
     def png(self) -> bytes:
         """The figure as it is shown and kept, on white."""

@@ -34,10 +34,14 @@ _LAYER = re.compile(r"\b(conv|norm|relu|pool|drop|dense)\d\b")
 
 
 class Number(NamedTuple):
-    """A value, and in words that a test understands what it is the value of, such as ("cell", "conv1", 3, 14, 9)."""
+    """A value, and in words that a test understands what it is the value of, such as ("cell", "conv1", 3, 14, 9).
+
+    name: what is written instead, where the value is the number of a class that has a name.
+    """
 
     value: float
     origin: tuple[Any, ...]
+    name: str = ""
 
 
 class Words(NamedTuple):
@@ -96,7 +100,7 @@ class Sheet:
         """
         if re.search(r"\d", _LAYER.sub("", re.sub(r"{.*?}", "", form))):
             raise ValueError(f"{form!r} says a number that nobody can check; give it as a Number.")
-        text = form.format(*(_Written(number.value) for number in numbers))
+        text = form.format(*(number.name or _Written(number.value) for number in numbers))
         font = _font(size, bold)
         left, top, right, bottom = map(int, self.draw.textbbox(at, text, font=font, anchor=anchor))
         self.words.append(Words(text, (left, top, right, bottom), size, form, numbers))

@@ -47,12 +47,17 @@ def training(snapshots: Mapping[int, nn.Module], digits: Digits) -> Film:
             colour = PASSED if place < frame else YELLOW if place == frame else PALE
             sheet.box(24 + place * wide, 56, wide - 4, 6, colour)
         _draw_filters(sheet, weights[step], limit)
-        _draw_map(sheet, probabilities, digits.labels)
-        _draw_table(sheet, answers, digits.labels)
+        _draw_map(sheet, probabilities, digits)
+        _draw_table(sheet, answers, digits)
         right = float((answers == digits.labels).double().mean())
         count = Number(len(digits), ("digits",))
         sheet.write(
-            (24, 478), "{:.1%} of {:,} digits right", Number(right, ("accuracy", step)), count, size=28, bold=True
+            (24, 478),
+            f"{{:.1%}} of {{:,}} {digits.what} right",
+            Number(right, ("accuracy", step)),
+            count,
+            size=28,
+            bold=True,
         )
         film.add(sheet, 1100 if frame < len(steps) - 1 else 3000)
     return film
@@ -79,29 +84,39 @@ def _draw_filters(sheet: Sheet, weights: Tensor, limit: float) -> None:
         sheet.box(*at, 30, 30, PALE, line=1)
 
 
-def _draw_map(sheet: Sheet, probabilities: Tensor, labels: Tensor) -> None:
+def _name(digits: Digits, label: int) -> Number:
+    """A class as it is written, in four letters at most."""
+    return Number(label, ("digit", label), "" if digits.what == "digits" else digits.classes[label][:4])
+
+
+def _draw_map(sheet: Sheet, probabilities: Tensor, digits: Digits) -> None:
     sheet.write((MAP, TOP - 40), "corner: sure · middle: unsure", size=18)
-    turns = torch.arange(10, dtype=torch.float64) * (2 * math.pi / 10)
+    count = len(digits.classes)
+    turns = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
     corners = torch.stack([turns.sin(), -turns.cos()], 1)
     middle, radius = torch.tensor([MAP + SIDE / 2, TOP + SIDE / 2]), SIDE / 2 - 20
-    for digit, (x, y) in enumerate((middle + (radius + 14) * corners).tolist()):
-        sheet.write(
-            (x, y), "{}", Number(digit, ("digit", digit)), size=20, anchor="mm", bold=True, colour=CLASSES[digit]
-        )
+    size = 20 if count <= 10 else 12
+    for label, (x, y) in enumerate((middle + (radius + 14) * corners).tolist()):
+        name, colour = _name(digits, label), CLASSES[label % len(CLASSES)]
+        sheet.write((x, y), "{}", name, size=12 if name.name[1:] else size, anchor="mm", bold=True, colour=colour)
     places = middle + (radius - 6) * (probabilities.double() @ corners)
-    for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True):
-        sheet.draw.ellipse((x - 2, y - 2, x + 2, y + 2), CLASSES[label])
+    for (x, y), label in zip(places.tolist(), digits.known_labels("be filmed").tolist(), strict=True):
+        sheet.draw.ellipse((x - 2, y - 2, x + 2, y + 2), CLASSES[label % len(CLASSES)])
 
 
-def _draw_table(sheet: Sheet, answers: Tensor, labels: Tensor) -> None:
+def _draw_table(sheet: Sheet, answers: Tensor, digits: Digits) -> None:
     sheet.write((TABLE, TOP - 46), "labels (down), answers (across)", size=18)
-    counts = torch.zeros(10, 10).index_put_((labels, answers), torch.ones(len(labels)), accumulate=True)
+    labels, count = digits.known_labels("be filmed"), len(digits.classes)
+    cell = SIDE // count
+    side = cell * count
+    counts = torch.zeros(count, count).index_put_((labels, answers), torch.ones(len(labels)), accumulate=True)
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    sheet.grey((TABLE, TOP), (255 * shares.sqrt()).round().to(torch.uint8), SIDE // 10)
-    sheet.box(TABLE, TOP, SIDE, SIDE, INK, line=1)
-    for digit in range(10):
-        name, along = Number(digit, ("digit", digit)), (digit + 0.5) * SIDE / 10
-        sheet.write((TABLE - 11, TOP + along), "{}", name, size=18, anchor="mm", colour=GREY)
-        sheet.write((TABLE + along, TOP - 11), "{}", name, size=18, anchor="mm", colour=GREY)
+    sheet.grey((TABLE, TOP), (255 * shares.sqrt()).round().to(torch.uint8), cell)
+    sheet.box(TABLE, TOP, side, side, INK, line=1)
+    for label in range(count):
+        name, along = _name(digits, label), (label + 0.5) * cell
+        size = 18 if count <= 10 and not name.name[1:] else min(10, cell)
+        sheet.write((TABLE - 11, TOP + along), "{}", name, size=size, anchor="mm", colour=GREY)
+        sheet.write((TABLE + along, TOP - 11), "{}", name, size=size, anchor="mm", colour=GREY)
     sheet.write((TABLE, TOP + SIDE + 8), "all on the diagonal: no mistake", size=18, colour=GREY)
     sheet.write((TABLE, TOP + SIDE + 32), "shade: square root of the share", size=18, colour=GREY)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnistlab.data.digits import called
 from mnistlab.films.canvas import (
     BLUE,
     GREEN,
@@ -147,13 +148,19 @@ def forward(trace: Trace, show_progress: bool = True) -> Film:
 
     if list(trace.steps) != [name for name, _ in CNN().named_children()]:
         raise ValueError("The film follows the reference network, layer by layer; trace a CNN.")
-    says = f"A {trace.prediction} is read" if trace.truth is None else f"A {trace.truth} is read as {trace.prediction}"
-    story = Story(trace, Film(f"{says}: each step of the network, from the pixels to the ten probabilities", PALETTE))
+    read, ten = trace.classes[trace.prediction], "ten " if len(trace.classes) == 10 else ""
+    says = f"A {read} is read" if trace.truth is None else f"A {trace.classes[trace.truth]} is read as {read}"
+    story = Story(trace, Film(f"{says}: each step of the network, from the pixels to the {ten}probabilities", PALETTE))
     if len(story.ways["conv1"].cells) < 9:
         raise ValueError("Every way through the network begins at the picture's border here; film another digit.")
     for scene in tqdm(SCENES, desc="scenes", disable=None if show_progress else True, leave=False):
         scene(story)
     return story.film
+
+
+def _class(trace: Trace, label: int, origin: tuple[str | int, ...]) -> Number:
+    """A class as it is written: a digit as a number, another by its name."""
+    return Number(label, origin, "" if called(trace.classes) == "digits" else trace.classes[label])
 
 
 def question(story: Story) -> None:
@@ -483,34 +490,38 @@ def votes(story: Story) -> None:
     for place, (digit, origin) in enumerate(((trace.prediction, ("prediction",)), (rival, ("rival",)))):
         left = LEFT + 352 * place
         colour = INK if trace.truth in (None, trace.prediction) else RED if place == 0 else INK
-        sheet.write((left, TOP - 8), "for the {}", Number(digit, origin), size=22, bold=True, colour=colour)
+        sheet.write((left, TOP - 8), "for the {}", _class(trace, digit, origin), size=22, bold=True, colour=colour)
         _sum_lines(story, sheet, ledgers[digit], left, TOP + 20, 10, "unit", longest, width=110)
         story.film.add(sheet, 1400 + 600 * place)
         sheet = Sheet(sheet)
 
 
 def softmax(story: Story) -> None:
-    """Ten logits become ten probabilities."""
+    """Logits become probabilities; of more than ten classes, the ten likeliest are shown."""
     story.begin("From scores to probabilities")
     logits, probabilities = story.trace.logits.double(), story.trace.logits.double().softmax(0)
     powers = logits.exp()
-    sheet = story.sheet("dense2", "From ten scores to ten probabilities")
+    shown = sorted(story.trace.ranking[:10])
+    few = len(shown) == len(powers)
+    heading = "From ten scores to ten probabilities" if len(powers) == 10 else "From scores to probabilities"
+    sheet = story.sheet("dense2", heading if few else f"{heading}: the likeliest")
     lefts = LEFT, LEFT + 96, LEFT + 220, LEFT + 400
     form = "{:,.3f}" if float(powers.sum()) < 1e6 else "{:.2e}"
-    sheet.write((lefts[0], TOP - 6), "digit", size=20)
-    rows = [TOP + 22 + 31 * digit for digit in range(10)]
+    sheet.write((lefts[0], TOP - 6), called(story.trace.classes)[:-1] if few else "sign", size=20)
+    rows = {digit: TOP + 22 + 31 * place for place, digit in enumerate(shown)}
     columns = (
         ("logit", lefts[1], logits, "{:+.2f}", "logit"),
         ("e to the logit", lefts[2], powers, form, "power"),
         ("divided by their sum", lefts[3], probabilities, "{:.2%}", "probability"),
     )
-    for digit, top in enumerate(rows):
-        winner = digit == story.trace.prediction
-        sheet.write((lefts[0] + 20, top), "{}", Number(digit, ("digit", digit)), size=22, bold=winner)
+    for digit, top in rows.items():
+        sign = _class(story.trace, digit, ("digit", digit))
+        at, size = (lefts[0] + (0 if sign.name[1:] else 20), top), 16 if sign.name[3:] else 22
+        sheet.write(at, "{}", sign, size=size, bold=digit == story.trace.prediction)
     for name, left, values, form, kind in columns:
         sheet = Sheet(sheet)
         sheet.write((left, TOP - 6), name, size=20)
-        for digit, top in enumerate(rows):
+        for digit, top in rows.items():
             winner = digit == story.trace.prediction
             number = Number(float(values[digit]), (kind, digit))
             sheet.write((left, top), form, number, size=20, bold=winner)
@@ -526,27 +537,27 @@ def verdict(story: Story) -> None:
     story.begin("The verdict")
     trace = story.trace
     wrong = trace.truth not in (None, trace.prediction)
-    says = Number(trace.prediction, ("prediction",))
+    says = _class(trace, trace.prediction, ("prediction",))
     if trace.truth is None:
         sheet = story.sheet("dense2", "It says {}", says)
     elif wrong:
-        sheet = story.sheet("dense2", "It says {}, but the label says {}", says, Number(trace.truth, ("truth",)))
+        sheet = story.sheet("dense2", "It says {}, but the label says {}", says, _class(trace, trace.truth, ("truth",)))
     else:
         sheet = story.sheet("dense2", "It says {}, and so does the label", says)
     colour = RED if wrong else INK
     sheet.grey((LEFT, TOP), trace.digit[0], 12)
     sheet.box(LEFT, TOP, 336, 336, colour, line=4 if wrong else 1)
     left = LEFT + 372
-    sheet.write((left, TOP - 30), "{}", says, size=150, bold=True, colour=colour)
+    sheet.write((left, TOP - 30), "{}", says, size=40 if says.name[2:] else 150, bold=True, colour=colour)
     first, second = trace.probabilities.double()[trace.ranking[:2]].tolist()
-    runner_up = Number(trace.ranking[1], ("runner-up",))
+    runner_up = _class(trace, trace.ranking[1], ("runner-up",))
     lines = [
         ("probability {:.1%}", [Number(first, ("probability", trace.prediction))]),
         ("second: {}, with {:.1%}", [runner_up, Number(second, ("probability", trace.ranking[1]))]),
         ("margin {:.1%}", [Number(first - second, ("margin",))]),
     ]
     if trace.truth is not None:
-        lines.append(("label: {}", [Number(trace.truth, ("truth",))]))
+        lines.append(("label: {}", [_class(trace, trace.truth, ("truth",))]))
     for place, (form, given) in enumerate(lines):
         sheet.write((left, TOP + 168 + 42 * place), form, *given, size=26)
     story.film.add(sheet, 2800)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 import torch
 from torch import Tensor, nn
 
-from mnistlab.data.digits import normalise
+from mnistlab.data.digits import TEN, called, normalise
 from mnistlab.networks.hooks import Step, evaluating, recording
-from mnistlab.networks.layers import sides
+from mnistlab.networks.layers import DROPOUTS, sides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,17 +94,18 @@ class Trace:
     """One digit's whole way through a network.
 
     digit: (1, 28, 28) uint8.  truth: its label, or None.  steps: by name, in order; their layers are copies, so
-    that a trace stays true when the network learns on.
+    that a trace stays true when the network learns on.  classes: the name of each logit.
     """
 
     digit: Tensor
     truth: int | None
     network: str
     steps: dict[str, Step]
+    classes: tuple[str, ...] = TEN
 
     def __repr__(self) -> str:
-        what = "a digit" if self.truth is None else f"a {self.truth}"
-        return f"{what} through {self.network}, {len(self.steps)} layers, read as {self.prediction}"
+        what = f"a {called(self.classes)[:-1]}" if self.truth is None else f"a {self.classes[self.truth]}"
+        return f"{what} through {self.network}, {len(self.steps)} layers, read as {self.classes[self.prediction]}"
 
     def __getitem__(self, name: str) -> Step:
         if name not in self.steps:
@@ -126,7 +127,7 @@ class Trace:
 
     @property
     def ranking(self) -> list[int]:
-        """The ten digits, the likeliest first."""
+        """The digits, or the numbers of other classes, the likeliest first."""
         return self.logits.argsort(descending=True, stable=True).tolist()
 
     @property
@@ -227,9 +228,10 @@ class Trace:
         return shares, rest
 
 
-def trace(model: nn.Module, digit: Tensor, truth: int | None = None) -> Trace:
+def trace(model: nn.Module, digit: Tensor, truth: int | None = None, classes: Sequence[str] | None = None) -> Trace:
     """Follow `digit` (1, 28, 28), uint8, through `model`, which computes in eval mode and stays as it is.
 
+    classes: the name of each logit, by default its number.
     Any network whose layers come one after the other. ValueError for another, and for anything but one digit.
     """
     with evaluating(model), torch.inference_mode(False), torch.no_grad(), recording(model) as steps:
@@ -237,20 +239,20 @@ def trace(model: nn.Module, digit: Tensor, truth: int | None = None) -> Trace:
     for one, two in pairwise(steps):
         if one.output.shape != two.input.shape or not torch.equal(one.output, two.input):
             raise ValueError(
-                f"In {type(model).__name__}, {two.name} does not take what {one.name} gives, and a trace follows "
-                f"networks whose layers come one after the other. Trace such a part of it, as an ensemble's members[0]."
+                f"In {type(model).__name__}, {two.name} does not take what {one.name} gives. A trace follows layers "
+                f"that come one after the other: no skip connection, and no function such as F.relu between them. "
+                f"Make each function a layer, or trace such a part of the network, as an ensemble's members[0]."
             )
     if not torch.equal(steps[-1].output, output):
         raise ValueError(
             f"{type(model).__name__} does not put out what its last layer, {steps[-1].name}, gives, and a trace ends "
             f"with a layer. Trace such a part of it, as an ensemble's members[0]."
         )
-    if len({step.name for step in steps}) < len(steps):
-        raise ValueError(f"A layer of {type(model).__name__} runs twice; give each place a layer of its own.")
     frozen = {
         s.name: Step(s.name, s.kind, deepcopy(s.layer).cpu().eval(), s.input[0].cpu(), s.output[0].cpu()) for s in steps
     }
-    return Trace(digit.cpu().clone(), truth, type(model).__name__, frozen)
+    names = tuple(map(str, range(output[0].numel()))) if classes is None else tuple(classes)
+    return Trace(digit.cpu().clone(), truth, type(model).__name__, frozen, names)
 
 
 def as_input(model: nn.Module, digit: Tensor) -> Tensor:
@@ -287,7 +289,7 @@ def _terms(step: Step, cell: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
         return here, scale[cell[0]].detach()[None], shift[cell[0]].item()
     if isinstance(layer, nn.ReLU):
         return here, (step.input[cell] > 0).to(torch.float64)[None], 0.0
-    if isinstance(layer, nn.Dropout):
+    if isinstance(layer, DROPOUTS):
         return here, torch.ones(1), 0.0
     if isinstance(layer, nn.Flatten) and len(cell) == 1:
         place = torch.unravel_index(torch.tensor(cell[0]), step.input.shape)

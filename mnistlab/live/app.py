@@ -21,8 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mnistlab.analysis.predictions import CLASSES
-from mnistlab.data.digits import normalise
+from mnistlab.data.digits import called, normalise
 from mnistlab.figures import colours
 from mnistlab.hardware import keep_freed_memory, share_freed_memory
 from mnistlab.live import explorer
@@ -70,7 +69,7 @@ STYLE = (
 .ml img { image-rendering: pixelated; }
 .ml .verdict { font-size: 1.6rem; font-weight: 600; }
 .ml .warning { border-left: 4px solid var(--orange); padding-left: .6rem; }
-.ml .bars { display: grid; grid-template-columns: 1rem 1fr 4rem; gap: .25rem .6rem; align-items: center; }
+.ml .bars { display: grid; grid-template-columns: max-content 1fr 4rem; gap: .25rem .6rem; align-items: center; }
 .ml .bars { font-variant-numeric: tabular-nums; margin-top: .6rem; }
 .ml .bars span:nth-child(3n) { text-align: right; }
 .ml .track { height: 1rem; background: var(--border-color-primary); border-radius: 2px; }
@@ -92,6 +91,8 @@ STYLE = (
 def build(predictor: Predictor | None = None) -> gr.Blocks:
     """The page and its two HTTP endpoints, /predict and /predict_many, around `predictor` or Predictor.load()."""
     predictor = predictor or Predictor.load()
+    what = called(predictor.classes)[:-1]
+    columns = [f"p{name}" for name in predictor.classes]
 
     def show(picture: str | None) -> tuple[str, str, str]:
         return _shown(predictor, base64.b64decode(picture)) if picture else (HINT, "", "")
@@ -109,8 +110,11 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
             said = asdict(predictor.predict(_place(picture)))
         except PictureError as error:
             raise gr.Error(_own(str(error), picture), print_exception=False) from error
-        del said["image"]
-        return said | {"probabilities": said["probabilities"].tolist()}
+        del said["image"], said["classes"]
+        names = (
+            {} if what == "digit" else {"name": predictor.classes[said["digit"]] if said["digit"] is not None else None}
+        )
+        return said | {"probabilities": said["probabilities"].tolist()} | names
 
     def predict_many(files: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         try:
@@ -122,7 +126,7 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
                 "file": row["file"],
                 "digit": row["prediction"],
                 **{name: row[name] for name in ("confidence", "margin")},
-                "probabilities": None if row["prediction"] is None else [row[name] for name in CLASSES],
+                "probabilities": None if row["prediction"] is None else [row[name] for name in columns],
                 **{name: row[name] for name in ("warning", "error")},
             }
             for row in table.astype(object).where(table.notna(), None).to_dict("records")
@@ -130,8 +134,8 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
 
     plain: dict[str, Any] = {"elem_classes": "ml", "apply_default_css": False}
     with gr.Blocks(title="mnistlab", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
-        gr.Markdown("# Which digit is this?")
-        with gr.Tab("One digit"):
+        gr.Markdown(f"# Which {what} is this?")
+        with gr.Tab(f"One {what}"):
             with gr.Row():
                 with gr.Column(min_width=320):
                     pad = gr.HTML(html_template="<div></div>", js_on_load=PAD % json.dumps(explorer.module()))
@@ -224,7 +228,7 @@ def _read(predictor: Predictor, files: Sequence[dict[str, Any]]) -> pd.DataFrame
     """The table of `Predictions`, one row a file."""
     if len(files) > MOST_FILES:
         raise PictureError(f"{len(files)} files are more than {MOST_FILES}. Send them in parts.")
-    table = predictor.predict_all([_place(file) for file in files]).table
+    table = predictor.predict_all([_place(file) for file in files]).named()
     table["file"] = [_name(file) for file in files]
     table["error"] = [_own(said, file) for said, file in zip(table["error"], files, strict=True)]
     return table
@@ -247,8 +251,8 @@ def _shown(predictor: Predictor, picture: bytes) -> tuple[str, str, str]:
 
 def _said(prediction: Prediction) -> str:
     bars = "".join(
-        f'<b>{digit}</b><span class="track"><i style="width: {chance:.2%}"></i></span><span>{chance:.1%}</span>'
-        for digit, chance in enumerate(prediction.probabilities.tolist())
+        f'<b>{escape(name)}</b><span class="track"><i style="width: {chance:.2%}"></i></span><span>{chance:.1%}</span>'
+        for name, chance in zip(prediction.classes, prediction.probabilities.tolist(), strict=True)
     )
     warning = f'<p class="warning">{escape(prediction.warning)}</p>' if prediction.warning else ""
     verdict = escape(str(replace(prediction, warning="")))

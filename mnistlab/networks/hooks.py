@@ -1,6 +1,7 @@
 """Watching a network at work, or changing it for a moment: hooks that are gone when the `with` ends."""
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,8 +35,9 @@ def layer_named(model: nn.Module, name: str) -> nn.Module:
 def recording(model: nn.Module, names: Collection[str] | None = None) -> Iterator[list[Step]]:
     """A list that grows by one Step for each layer that `model` runs, in order, until the `with` ends.
 
-    names: these layers only.  Layers that hold other layers are not listed themselves. The hooks are gone when the
-    `with` is left, by an exception too, and they hear only the thread that opened it. ValueError for unknown names.
+    names: these layers only.  Layers that hold other layers are not listed themselves. What a layer does when it runs
+    again in the same pass is a Step of its own, such as "relu (2)". The hooks are gone when the `with` is left, by an
+    exception too, and they hear only the thread that opened it. ValueError for unknown names.
     """
     if names is None:
         names = [name for name, layer in model.named_modules() if not any(layer.children())]
@@ -45,7 +47,18 @@ def recording(model: nn.Module, names: Collection[str] | None = None) -> Iterato
     thread = threading.get_ident()
 
     inputs: dict[nn.Module, Tensor] = {}
+    runs: Counter[nn.Module] | None = None  # counted in a pass of the whole model; its parts may be run alone, too
     hooks = []
+
+    def begin(whole: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal runs
+        if whole is model and threading.get_ident() == thread:
+            runs = Counter()
+
+    def end(whole: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal runs
+        if whole is model and threading.get_ident() == thread:
+            runs = None
 
     def ours(layer: nn.Module) -> bool:  # and no copy of it, which carries the hooks along
         return layer in watched and threading.get_ident() == thread
@@ -56,12 +69,18 @@ def recording(model: nn.Module, names: Collection[str] | None = None) -> Iterato
 
     def after(name: str, layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         if ours(layer):
-            steps.append(Step(name, type(layer).__name__, layer, inputs.pop(layer), output.detach().clone()))
+            place = name
+            if runs is not None:
+                runs[layer] += 1
+                place += f" ({runs[layer]})" if runs[layer] > 1 else ""
+            steps.append(Step(place, type(layer).__name__, layer, inputs.pop(layer), output.detach().clone()))
 
     try:
+        hooks.append(model.register_forward_pre_hook(begin))
         for name, layer in layers.items():
             hooks.append(layer.register_forward_pre_hook(before))
             hooks.append(layer.register_forward_hook(partial(after, name)))
+        hooks.append(model.register_forward_hook(end))
         yield steps
     finally:
         for hook in hooks:

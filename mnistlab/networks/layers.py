@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import torch
 from torch import nn
@@ -13,25 +13,31 @@ from mnistlab.networks.hooks import Step, evaluating, recording
 if TYPE_CHECKING:
     import pandas as pd
 
+# What hides cells at random while a network is trained, and does nothing while it is used.
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+def in_a_row(model: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether `model` runs its layers one after the other, as nn.Sequential does."""
+    return isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
+
 
 def folded(model: nn.Sequential) -> nn.Sequential:
     """The same function as `model` in eval mode, with fewer layers, under the same names; `model` stays as it is.
 
     Each batch norm is multiplied into the convolution, or the dense layer of (N, features), right before it, and
-    dropouts are left out. ValueError where a layer occurs twice: folding would give each place its own weights.
+    dropouts are left out. A layer that occurs twice becomes two.
     """
-    if len(set(model._modules.values())) < len(model):
-        raise ValueError("A layer of this network occurs twice, so norms cannot be folded; give each place its own.")
     layers: dict[str, nn.Module] = {}
     last = ""
-    for name, layer in model.named_children():
+    for name, layer in model._modules.items():  # named_children would leave out the second place of a layer
         layer = deepcopy(layer).eval()
         before, measured = layers.get(last), getattr(layer, "running_mean", None) is not None
         if measured and isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
             layers[last] = fuse_conv_bn_eval(before, layer)
         elif measured and isinstance(layer, nn.BatchNorm1d) and isinstance(before, nn.Linear):
             layers[last] = fuse_linear_bn_eval(before, layer)
-        elif not isinstance(layer, nn.Dropout):
+        elif not isinstance(layer, DROPOUTS):
             layers[name], last = layer, name
     return nn.Sequential(OrderedDict(layers)).eval()
 
@@ -88,10 +94,10 @@ def receptive_field(model: nn.Sequential) -> "pd.DataFrame":
     import pandas as pd
 
     size, step, start, rows = 1, 1, 0, {}
-    for name, layer in model.named_children():
+    for name, layer in model._modules.items():
         if isinstance(layer, nn.Flatten):
             break
-        if isinstance(layer, nn.BatchNorm2d | nn.ReLU | nn.Dropout):
+        if isinstance(layer, (nn.BatchNorm2d, nn.ReLU, *DROPOUTS)):
             continue
         if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             raise ValueError(f"What a cell of {name}, a {type(layer).__name__}, can see is not known here.")

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, overload
 
@@ -27,20 +28,36 @@ class Dropout(nn.Dropout):
         return input * (kept.to(input.dtype) * (256 / (256 - dropped)))
 
 
+class Repeat(nn.Module):
+    """Repeats the one channel of a digit for a network that takes more: (N, 1, H, W) → (N, channels, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.expand(-1, self.channels, -1, -1)
+
+
 class Network(nn.Sequential):
-    """Named layers in a row: (N, 1, 28, 28) normalised → (N, 10) logits.
+    """Named layers in a row: (N, 1, 28, 28) normalised → (N, classes) logits.
 
     seed: the initial weights are drawn from it alone; the global random generator is left as it was.
     layers: makes them, in order.  arguments: what else, apart from the seed, the class was called with.
     """
 
     takes_crops = True  # it reads 24×24 pixels, too, because three poolings leave 3×3 cells of them as of 28×28
+    takes_channels_last = True
 
-    def __init__(self, seed: int, layers: Callable[[], OrderedDict[str, nn.Module]], **arguments: Any) -> None:
+    def __init__(
+        self, seed: int, classes: int, layers: Callable[[], OrderedDict[str, nn.Module]], **arguments: Any
+    ) -> None:
+        if type(classes) is not int or not 2 <= classes <= 1000:  # a checkpoint's card may ask for a billion
+            raise ValueError(f"A network tells 2 to 1000 classes apart, not {classes!r}.")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             super().__init__(layers())
-        self.arguments = arguments
+        self.arguments = {"classes": classes, **arguments}
 
     @overload
     def __getitem__(self, index: slice) -> nn.Sequential: ...
@@ -60,9 +77,10 @@ class CNN(Network):
     layer is named, so that `model.conv3` is what the table and the figures call conv3.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, classes: int = 10) -> None:
         super().__init__(
             seed,
+            classes,
             lambda: OrderedDict(
                 conv1=nn.Conv2d(1, 32, kernel_size=3, padding=1),
                 norm1=nn.BatchNorm2d(32),
@@ -90,7 +108,7 @@ class CNN(Network):
                 norm6=nn.BatchNorm1d(256),
                 relu6=nn.ReLU(),
                 drop4=Dropout(0.5),
-                dense2=nn.Linear(256, 10),
+                dense2=nn.Linear(256, classes),
             ),
         )
 
@@ -100,9 +118,10 @@ class LeNet(Network):
 
     takes_crops = False
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, classes: int = 10) -> None:
         super().__init__(
             seed,
+            classes,
             lambda: OrderedDict(
                 conv1=nn.Conv2d(1, 10, kernel_size=5),
                 pool1=nn.MaxPool2d(2),
@@ -114,7 +133,7 @@ class LeNet(Network):
                 dense1=nn.Linear(20 * 4 * 4, 50),
                 relu3=nn.ReLU(),
                 drop1=Dropout(0.5),
-                dense2=nn.Linear(50, 10),
+                dense2=nn.Linear(50, classes),
             ),
         )
 
@@ -124,9 +143,10 @@ class Simple(Network):
 
     takes_crops = False
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, classes: int = 10) -> None:
         super().__init__(
             seed,
+            classes,
             lambda: OrderedDict(
                 conv1=nn.Conv2d(1, 32, kernel_size=3),
                 relu1=nn.ReLU(),
@@ -138,7 +158,7 @@ class Simple(Network):
                 dense1=nn.Linear(64 * 12 * 12, 128),
                 relu3=nn.ReLU(),
                 drop2=Dropout(0.5),
-                dense2=nn.Linear(128, 10),
+                dense2=nn.Linear(128, classes),
             ),
         )
 
@@ -146,9 +166,10 @@ class Simple(Network):
 class Compact(Network):
     """Three blocks of one convolution each, with batch norm, and three dense layers; 422,474 parameters."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, classes: int = 10) -> None:
         super().__init__(
             seed,
+            classes,
             lambda: OrderedDict(
                 conv1=nn.Conv2d(1, 32, kernel_size=3, padding=1),
                 norm1=nn.BatchNorm2d(32),
@@ -170,7 +191,7 @@ class Compact(Network):
                 dense2=nn.Linear(256, 128),
                 relu5=nn.ReLU(),
                 drop3=Dropout(0.25),
-                dense3=nn.Linear(128, 10),
+                dense3=nn.Linear(128, classes),
             ),
         )
 
@@ -178,11 +199,11 @@ class Compact(Network):
 class Improved(Network):
     """Three blocks of two convolutions each, and two wide dense layers, all with batch norm; 2,531,946 parameters."""
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__(seed, self._layers)
+    def __init__(self, seed: int = 0, classes: int = 10) -> None:
+        super().__init__(seed, classes, partial(self._layers, classes))
 
     @staticmethod
-    def _layers() -> OrderedDict[str, nn.Module]:
+    def _layers(classes: int) -> OrderedDict[str, nn.Module]:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for block, (before, after) in enumerate(((1, 32), (32, 64), (64, 128))):
             for n, channels in ((2 * block + 1, before), (2 * block + 2, after)):
@@ -197,7 +218,7 @@ class Improved(Network):
             layers[f"norm{n + 6}"] = nn.BatchNorm1d(1024)
             layers[f"relu{n + 6}"] = nn.ReLU()
             layers[f"drop{n + 3}"] = Dropout(0.5)
-        layers["dense3"] = nn.Linear(1024, 10)
+        layers["dense3"] = nn.Linear(1024, classes)
         return layers
 
 
@@ -209,7 +230,9 @@ class MLP(Network):
 
     takes_crops = False
 
-    def __init__(self, seed: int = 0, hidden: Sequence[int] = (256, 128), dropout: float = 0.2) -> None:
+    def __init__(
+        self, seed: int = 0, classes: int = 10, hidden: Sequence[int] = (256, 128), dropout: float = 0.2
+    ) -> None:
         if not all(type(cells) is int and cells >= 1 for cells in hidden) or not 0 <= dropout < 1:
             raise ValueError(f"MLP(hidden={hidden!r}, dropout={dropout!r}) makes no sense; try hidden=(256, 128).")
 
@@ -219,27 +242,31 @@ class MLP(Network):
             for n, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
                 made[f"dense{n}"], made[f"relu{n}"] = nn.Linear(inputs, outputs), nn.ReLU()
                 made[f"drop{n}"] = Dropout(dropout)
-            made[f"dense{len(sizes)}"] = nn.Linear(sizes[-1], 10)
+            made[f"dense{len(sizes)}"] = nn.Linear(sizes[-1], classes)
             return made
 
-        super().__init__(seed, layers, hidden=list(hidden), dropout=dropout)
+        super().__init__(seed, classes, layers, hidden=list(hidden), dropout=dropout)
 
 
 RELATIVES: tuple[type[Network], ...] = (CNN, Improved, Compact, Simple, LeNet, MLP)
 
 
 class Ensemble(nn.Module):
-    """Several CNNs that vote: (N, 1, 28, 28) → (N, 10), the logarithm of the mean of their probabilities.
+    """Several CNNs that vote: (N, 1, 28, 28) → (N, classes), the logarithm of the mean of their probabilities.
 
     members: trained networks, or how many new ones, of seeds 0, 1, 2, …
     """
 
-    def __init__(self, members: list[CNN] | int = 5) -> None:
+    takes_channels_last = True
+
+    def __init__(self, members: list[CNN] | int = 5, classes: int = 10) -> None:
         super().__init__()
         if isinstance(members, int) and not 1 <= members <= 100:  # a checkpoint's card may ask for a billion
             raise ValueError(f"An ensemble has 1 to 100 members, not {members}.")
-        self.members = nn.ModuleList(map(CNN, range(members)) if isinstance(members, int) else members)
-        self.arguments = {"members": len(self.members)}
+        self.members = nn.ModuleList(
+            (CNN(seed, classes) for seed in range(members)) if isinstance(members, int) else members
+        )
+        self.arguments = {"members": len(self.members), "classes": classes}
 
     def forward(self, images: Tensor) -> Tensor:
         votes = torch.stack([member(images).log_softmax(1) for member in self.members])

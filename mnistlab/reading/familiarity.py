@@ -10,7 +10,7 @@ from torch import Tensor
 class Familiarity:
     """Where the digits of each class lie among a network's last features, and how far from there is strange.
 
-    means: (10, F), of the features that go into the last layer.  precision: (F, F), inverse of their covariance
+    means: (C, F), of the features that go into the last layer.  precision: (F, F), inverse of their covariance
     within the classes.  limit: the distance that one of a hundred unseen digits exceeds.
     Source: Lee et al., 2018, "A simple unified framework for detecting out-of-distribution samples".
     """
@@ -22,7 +22,7 @@ class Familiarity:
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, limit: float = float("inf")) -> "Familiarity":
         """From the features (N, F) of the digits that were learned, and their labels."""
-        means = torch.stack([features[labels == digit].mean(0) for digit in range(10)])
+        means = torch.stack([features[labels == digit].mean(0) for digit in range(int(labels.max()) + 1)])
         covariance = torch.cov((features - means[labels]).T)
         ridge = 1e-3 * torch.eye(features.shape[1])  # without it, a feature that is always equal has no inverse
         return cls(means, torch.linalg.inv(covariance + ridge), limit)
@@ -33,7 +33,7 @@ class Familiarity:
         return torch.einsum("nci,ij,ncj->nc", away, self.precision, away).amin(1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps of it: "means" (10, F), "precision" (F, F) and "limit" (1,)."""
+        """What a checkpoint keeps of it: "means" (C, F), "precision" (F, F) and "limit" (1,)."""
         return {"means": self.means, "precision": self.precision, "limit": torch.tensor([self.limit])}
 
     @classmethod
@@ -41,8 +41,9 @@ class Familiarity:
         """From what `tensors` gave; ValueError for anything else."""
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         width = shapes.get("precision", ())[-1:]
-        if shapes != {"means": (10, *width), "precision": (*width, *width), "limit": (1,)}:
-            raise ValueError(f"familiarity needs means (10, F), precision (F, F) and limit (1,), not {shapes}")
+        count = shapes.get("means", ())[:1]
+        if shapes != {"means": (*count, *width), "precision": (*width, *width), "limit": (1,)}:
+            raise ValueError(f"familiarity needs means (C, F), precision (F, F) and limit (1,), not {shapes}")
         if not (tensors["means"].isfinite().all() and tensors["precision"].isfinite().all() and tensors["limit"] > 0):
             raise ValueError("familiarity holds numbers that are infinite or not a number")
         return cls(tensors["means"], tensors["precision"], float(tensors["limit"]))

@@ -20,6 +20,11 @@ from torch import Tensor
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 # What photographs, scans and drawings come as. Pillow knows more; one of those is read by starting another program.
+# Pillow's opinion on damaged metadata and large files is not the reader's. (warnings.catch_warnings is of no use where
+# several threads read: the last to leave it may leave all warnings switched off.)
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 36_000_000  # of a file: a sheet at 600 dots an inch has 35
 MOST_OF = {"JPEG": 50_000_000, "MPO": 50_000_000, "WEBP": 16_000_000}  # two unpack small, the last large
@@ -61,6 +66,23 @@ def to_mnist(picture: Picture) -> Tensor:
     """
     prepared = prepare(picture)
     return prepared.digits[prepared.subject] if len(prepared.digits) else torch.zeros(1, 28, 28, dtype=torch.uint8)
+
+
+def shrunk(picture: Picture) -> Tensor:
+    """A picture → (1, 28, 28) uint8 as it is: grey, on a square, only smaller, and light on dark.
+
+    It takes what `to_mnist` takes. Where the border is light, grey levels are turned round.
+    """
+    grey = _pixels(picture) @ np.array([0.299, 0.587, 0.114])
+    border = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    if border > 127:
+        grey, border = 255 - grey, 255 - border
+    high, wide = grey.shape
+    side = max(high, wide)
+    top, left = (side - high) // 2, (side - wide) // 2
+    square = np.pad(grey, ((top, side - high - top), (left, side - wide - left)), constant_values=border)
+    small = cv2.resize(square, (28, 28), interpolation=cv2.INTER_AREA if side > 28 else cv2.INTER_LINEAR)
+    return torch.from_numpy(small.round().clip(0, 255).astype(np.uint8))[None]
 
 
 def prepare(picture: Picture) -> Preparation:
@@ -532,21 +554,19 @@ def _opened(picture: str | Path | bytes | Image.Image) -> Image.Image:
     else:
         raise PictureError(f"A {type(picture).__name__} is no picture; give a file, bytes, a Pillow image or an array.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's opinion on damaged metadata and large files is not the reader's
-            try:
-                image = given if isinstance(given, Image.Image) else Image.open(given, formats=FORMATS)
-            except Image.DecompressionBombError as error:
-                raise PictureError(f"{name} has far more pixels than a picture needs: make it smaller.") from error
-            most = MOST_OF.get(image.format or "", MOST_PIXELS)
-            if image.width * image.height > most:
-                raise PictureError(
-                    f"{name} has {image.width:,} × {image.height:,} pixels, more than {most:,}: make it smaller."
-                )
-            if not isinstance(given, Image.Image):
-                image.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG of a large photograph is decoded small
-            image.load()
-            return ImageOps.exif_transpose(_reduced(image))
+        try:
+            image = given if isinstance(given, Image.Image) else Image.open(given, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise PictureError(f"{name} has far more pixels than a picture needs: make it smaller.") from error
+        most = MOST_OF.get(image.format or "", MOST_PIXELS)
+        if image.width * image.height > most:
+            raise PictureError(
+                f"{name} has {image.width:,} × {image.height:,} pixels, more than {most:,}: make it smaller."
+            )
+        if not isinstance(given, Image.Image):
+            image.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG of a large photograph is decoded small
+        image.load()
+        return ImageOps.exif_transpose(_reduced(image))
     except PictureError:
         raise
     except Exception as error:  # a damaged file can end in almost any of them

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -11,18 +12,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mnistlab.analysis.predictions import CLASSES, Predictions
-from mnistlab.data.digits import normalise
-from mnistlab.networks.layers import folded
+from mnistlab.analysis.predictions import DOUBT, Predictions
+from mnistlab.data.digits import TEN, called, normalise
+from mnistlab.networks.inference import lay_out, rows
+from mnistlab.networks.layers import folded, in_a_row
 from mnistlab.paths import home
-from mnistlab.reading.picture import Picture, PictureError, Preparation, prepare
+from mnistlab.reading.picture import SUFFIXES, Picture, PictureError, Preparation, prepare
 from mnistlab.runs import Run, load
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-DOUBT = 0.9  # a lower confidence carries a warning
 BATCH = 256
 
 
@@ -33,6 +33,7 @@ class Prediction:
     digit: 0…9, or None where no ink was found.  confidence: the largest probability.  margin: largest minus second.
     probabilities: (10,).  image: (1, 28, 28) uint8, what the network was shown.
     warning: why the answer should not be trusted, in plain words; empty where nothing speaks against it.
+    classes: the names of the classes; `digit` is the number of one of them, and `name` its name.
     """
 
     digit: int | None
@@ -41,9 +42,15 @@ class Prediction:
     probabilities: Tensor
     image: Tensor
     warning: str = ""
+    classes: tuple[str, ...] = TEN
+
+    @property
+    def name(self) -> str | None:
+        """What the picture is read as, in words; None where no ink was found."""
+        return None if self.digit is None else self.classes[self.digit]
 
     def __str__(self) -> str:
-        said = "no digit" if self.digit is None else f"{self.digit} ({self.confidence:.1%} sure)"
+        said = f"no {called(self.classes)[:-1]}" if self.digit is None else f"{self.name} ({self.confidence:.1%} sure)"
         return f"{said}. {self.warning}" if self.warning else said
 
 
@@ -58,15 +65,18 @@ class Stopped(KeyboardInterrupt):
 class Predictor:
     """Reads pictures with a trained network.
 
-    run: its network is folded for speed and left as it was; its `temperature` makes confidences mean what they say.
-    Where it has `familiar`, a picture that looks unlike the digits the network learned from gets a warning.
+    run: it is left as it is; a copy of its network reads, folded for speed where its layers stand in a row. Its
+    `temperature` makes confidences mean what they say. Where it has `familiar`, a picture that looks unlike the digits
+    the network learned from gets a warning.
     """
 
     def __init__(self, run: Run) -> None:
-        layers = folded(run.model) if isinstance(run.model, nn.Sequential) else nn.Sequential(run.model, nn.Identity())
-        layers = layers.eval().to(memory_format=torch.channels_last)
-        self.features, self.last = layers[:-1], layers[-1]
+        network = folded(run.model) if in_a_row(run.model) else deepcopy(run.model).eval()
+        self.layout = lay_out(network)
+        row = network if in_a_row(network) else nn.Sequential(network, nn.Identity())
+        self.features, self.last = row[:-1], row[-1]
         self.network, self.temperature, self.familiar = type(run.model).__name__, run.temperature, run.familiar
+        self.classes = run.classes
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Predictor":
@@ -74,7 +84,8 @@ class Predictor:
         return cls(load(path or home() / "models" / "reader.safetensors"))
 
     def __repr__(self) -> str:
-        warns = "warns of what is no digit" if self.familiar else "takes everything for a digit"
+        what = called(self.classes)[:-1]
+        warns = f"warns of what is no {what}" if self.familiar else f"takes everything for a {what}"
         return f"Predictor: {self.network}, temperature {self.temperature:.3g}, {warns}"
 
     def predict(self, picture: Picture) -> Prediction:
@@ -108,21 +119,21 @@ class Predictor:
         """As `predict`, of a picture that `prepare` has brought into MNIST's form."""
         count = len(prepared.digits)
         if count == 0:
-            blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
-            return Prediction(None, 0.0, 0.0, torch.full((10,), 0.1), blank, _warning(0, False, 0.0))
+            blank, even = torch.zeros(1, 28, 28, dtype=torch.uint8), torch.full((len(self.classes),), 1.0)
+            return Prediction(None, 0.0, 0.0, even / len(even), blank, self._warning(0, False, 0.0), self.classes)
         return self._predictions(prepared.digits[prepared.subject][None], count)[0]
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, 1, 28, 28) uint8 → (N, 10)."""
+        """(N, 1, 28, 28) uint8 → (N, C)."""
         return self._judged(images)[0]
 
     def _judged(self, images: Tensor) -> tuple[Tensor, list[bool]]:
-        """Logits (N, 10), and of each image whether it looks unlike the digits that the network knows."""
+        """Logits (N, C), and of each image whether it looks unlike the digits that the network knows."""
         with torch.inference_mode():
-            batches = (normalise(batch).contiguous(memory_format=torch.channels_last) for batch in images.split(BATCH))
+            batches = (normalise(batch).contiguous(memory_format=self.layout) for batch in images.split(BATCH))
             features = torch.cat([self.features(batch) for batch in batches])
             if self.familiar is None:
-                return self.last(features), [False] * len(images)
+                return rows(self.network, self.last(features)), [False] * len(images)
             return self.last(features), (self.familiar.distance(features) > self.familiar.limit).tolist()
 
     def _predictions(self, images: Tensor, count: int = 1) -> list[Prediction]:
@@ -132,8 +143,8 @@ class Predictor:
         for chances, image, odd in zip(probabilities, images, strange, strict=True):
             (first, second), digits = chances.topk(2)
             confidence, margin = float(first), float(first - second)
-            warning = _warning(count, odd, confidence)
-            predictions.append(Prediction(int(digits[0]), confidence, margin, chances, image, warning))
+            warning = self._warning(count, odd, confidence)
+            predictions.append(Prediction(int(digits[0]), confidence, margin, chances, image, warning, self.classes))
         return predictions
 
     def _many(self, files: list[Path]) -> Predictions:
@@ -146,7 +157,7 @@ class Predictor:
 
         def so_far() -> Predictions:
             table = pd.concat(tables, ignore_index=True)
-            return Predictions(table, f"{len(table):,} pictures")
+            return Predictions(table, f"{len(table):,} pictures", self.classes)
 
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
@@ -171,28 +182,30 @@ class Predictor:
         counts = [0 if isinstance(one, str) else len(one.digits) for one in prepared]
         images = [blank if isinstance(one, str) or not len(one.digits) else one.digits[one.subject] for one in prepared]
         logits, strange = self._judged(torch.stack(images))
-        table = Predictions.of(logits, temperature=self.temperature).table
+        found = Predictions.of(logits, temperature=self.temperature, classes=self.classes)
+        table = found.table
         table.insert(0, "file", [str(file) for file in files])
-        table["warning"] = [_warning(*said) for said in zip(counts, strange, table["confidence"], strict=True)]
+        table["warning"] = [self._warning(*said) for said in zip(counts, strange, table["confidence"], strict=True)]
         table["error"] = [one if isinstance(one, str) else "" for one in prepared]
-        table.loc[[n == 0 for n in counts], ["prediction", "confidence", "margin", *CLASSES]] = pd.NA
+        table.loc[[n == 0 for n in counts], ["prediction", "confidence", "margin", *found.columns]] = pd.NA
         table.loc[table["error"] != "", "warning"] = ""
         return table
 
-
-def _warning(count: int, strange: bool, confidence: float) -> str:
-    if count == 0:
-        return "There is no ink to be seen on this picture."
-    said = []
-    if strange:
-        said.append("This looks unlike the digits that the network has learned; it may be none.")
-    if confidence < DOUBT:
-        said.append(f"The network is only {confidence:.0%} sure: it may be another digit, or none.")
-    if count > 1:
-        said.append(
-            f"There are {count} things like digits here, and this is the largest; read() reads them one by one."
-        )
-    return " ".join(said)
+    def _warning(self, count: int, strange: bool, confidence: float) -> str:
+        what = called(self.classes)
+        if count == 0:
+            return "There is no ink to be seen on this picture."
+        said = []
+        if strange:
+            said.append(f"This looks unlike the {what} that the network has learned; it may be none.")
+        if confidence < DOUBT:
+            another = "another digit" if what == "digits" else "something else"
+            said.append(f"The network is only {confidence:.0%} sure: it may be {another}, or none.")
+        if count > 1:
+            said.append(
+                f"There are {count} things like {what} here, and this is the largest; read() reads them one by one."
+            )
+        return " ".join(said)
 
 
 def _is_many(name: str | Path) -> bool:

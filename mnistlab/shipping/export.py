@@ -2,11 +2,13 @@
 
 The first three take raw digits, so that nobody has to know how they are normalised:
   images         (N, 1, 28, 28) uint8, 0 for paper to 255 for ink, in MNIST's form; any N from 1 on
-  logits         (N, 10) float32
-  probabilities  (N, 10) float32: softmax of the logits ÷ the run's temperature
+  logits         (N, C) float32, one for each class
+  probabilities  (N, C) float32: softmax of the logits ÷ the run's temperature
+The names of the classes are in the file: of ONNX in its metadata, of a program in the extra file classes.json.
 """
 
 import io
+import json
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,7 +27,8 @@ from mnistlab.data.digits import Digits, normalise
 from mnistlab.data.sources import load_digits
 from mnistlab.live import explorer
 from mnistlab.networks.hooks import evaluating
-from mnistlab.networks.layers import folded
+from mnistlab.networks.inference import lay_out
+from mnistlab.networks.layers import folded, in_a_row
 from mnistlab.paths import written_whole
 from mnistlab.runs import Run
 
@@ -74,7 +77,7 @@ def to_program(run: Run, path: str | Path) -> Path:
     content = io.BytesIO()
     with warnings.catch_warnings():  # weights in channels_last order are whole, though PyTorch wonders
         warnings.filterwarnings("ignore", message="No complete tensor found")
-        torch.export.save(program, content)
+        torch.export.save(program, content, extra_files={"classes.json": json.dumps(run.classes)})
     return _written(path, content.getvalue())
 
 
@@ -132,7 +135,7 @@ FORMS = {".pt2": to_program, ".int8.onnx": to_int8, ".onnx": to_onnx, ".html": t
 
 
 def load(path: str | Path) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What a *.pt2 or *.onnx file computes: (N, 1, 28, 28) uint8 → logits and probabilities, (N, 10) each.
+    """What a *.pt2 or *.onnx file computes: (N, 1, 28, 28) uint8 → logits and probabilities, (N, C) each.
 
     It runs on the CPU, in as many threads as PyTorch takes. ExportError where the file is not there or damaged.
     """
@@ -172,13 +175,13 @@ class _Reader(nn.Module):
 
     def __init__(self, run: Run) -> None:
         super().__init__()
-        network = folded(run.model) if isinstance(run.model, nn.Sequential) else deepcopy(run.model)
-        self.network = network.to(memory_format=torch.channels_last)  # 1.4 times as fast in PyTorch, the same in ONNX
+        self.network = folded(run.model) if in_a_row(run.model) else deepcopy(run.model).eval()
+        self.layout = lay_out(self.network)  # channels_last is 1.4 times as fast in PyTorch, and the same in ONNX
         self.temperature = run.temperature
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(normalise(images).contiguous(memory_format=torch.channels_last))
+        logits = self.network(normalise(images).contiguous(memory_format=self.layout))
         return logits, (logits / self.temperature).softmax(1)
 
 
@@ -202,6 +205,7 @@ def _labelled(model: "onnx.ModelProto", run: Run, **more: str) -> "onnx.ModelPro
         part.ClearField("metadata_props")
     model.producer_name, model.producer_version = "mnistlab", mnistlab.__version__
     about = {"network": type(run.model).__name__, "temperature": str(run.temperature), "version": mnistlab.__version__}
+    about["classes"] = json.dumps(run.classes)
     onnx.helper.set_model_props(model, about | more)
     return model
 

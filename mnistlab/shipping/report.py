@@ -34,7 +34,7 @@ def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, lis
     result, per_digit = predictions.evaluation, analysis.per_digit(predictions)
     judged = {**run.metrics, "test": {**result.card(), "digits": repr(digits)}}
     metrics = {**judged, "test_per_digit": json.loads(per_digit.to_json(orient="index"))}
-    of = f"{result.errors:,} of {result.count:,} test digits are misread"
+    of = f"{result.errors:,} of {result.count:,} test {digits.what} are misread"
     figures = {
         "curves": plots.learning(run),
         "confusion": plots.confusion(predictions),
@@ -53,14 +53,15 @@ def write(run: Run, digits: Digits, folder: str | Path) -> tuple[Evaluation, lis
 
 
 def _samples(digits: Digits, predictions: Predictions) -> dict[str, Sequence[tuple[Tensor | np.ndarray, str, bool]]]:
-    table = predictions.table
+    table, names = predictions.table, predictions.classes
     mistakes = table[table["label"] != table["prediction"]].sort_values("confidence", ascending=False)
     lines = {"the first": table.head(SHOWN), "surest mistakes": mistakes.head(SHOWN)}
     return {
         name: [
             (
                 digits.images[index, 0],
-                f"{row['prediction']} ({row['confidence']:.0%})" + (f", is {row['label']}" if wrong else ""),
+                f"{names[row['prediction']]} ({row['confidence']:.0%})"
+                + (f", is {names[row['label']]}" if wrong else ""),
                 wrong,
             )
             for index, row in rows.iterrows()

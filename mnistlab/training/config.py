@@ -1,11 +1,12 @@
 """What a training run is told."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mnistlab.data.augmentation import Augmentation
+from mnistlab.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,13 @@ class TrainConfig:
     muon: peak learning rate of Muon (with `momentum`; mnistlab.training.optimizers.Muon), which moves the weights of
     every convolution and dense layer but the first and the last by a step of about equal size in all directions;
     0 leaves them to AdamW too.  learning_rate, betas, weight_decay: AdamW's, for all the rest.
-    schedule: how both learning rates change: "triangle" takes them in a straight line to their peak over the first
-    `warmup` of all steps, then in a straight line to zero; "constant" leaves them at their peak.
+    schedule: how both learning rates change. "triangle" takes them in a straight line to their peak over the first
+    `warmup` of all steps, then in a straight line to zero; "cosine" comes down in half a wave; "constant" stays at the
+    peak from the first step on; "plateau" multiplies them by `factor` when more than `wait` epochs have brought no
+    smaller `judge`.
+    judge: what each epoch is judged by, on the validation digits: "loss" or "errors".
+    patience: stop after this many epochs without a smaller `judge`; 0 never stops early.
+    keep: "last" keeps the weights of the last epoch, "best" those of the epoch with the smallest `judge`.
     crop: for this first share of the steps the network is shown 24×24 pixels of each digit, a quarter less work;
     the others get it used to the whole. A network whose dense layers take only 28×28 needs crop=0.
     label_smoothing: share of the target spread evenly over the ten digits.
@@ -34,6 +40,11 @@ class TrainConfig:
     learning_rate: float = 8e-3
     schedule: str = "triangle"
     warmup: float = 0.1
+    factor: float = 0.3
+    wait: int = 1
+    judge: str = "loss"
+    patience: int = 0
+    keep: str = "last"
     betas: tuple[float, float] = (0.85, 0.99)
     weight_decay: float = 0.01
     muon: float = 0.3
@@ -57,9 +68,17 @@ class TrainConfig:
         """The recipe of the shipped network: minutes on two CPU cores."""
         return replace(cls(epochs=8), **changes)
 
-    def learning_rate_at(self, step: int, steps: int) -> float:
-        """AdamW's learning rate of step 0 … steps − 1; Muon's is the same share of its own peak."""
-        return self.learning_rate * SCHEDULES[self.schedule](self, step, steps)
+    def learning_rate_at(self, step: int, steps: int, measured: Sequence[float] = ()) -> float:
+        """AdamW's learning rate of step 0 … steps − 1; Muon's is the same share of its own peak.
+
+        measured: the `judge` of each epoch so far, which only "plateau" asks for.
+        """
+        return self.learning_rate * SCHEDULES[self.schedule](self, step, steps, measured)
+
+    @property
+    def needs_val(self) -> bool:
+        """Whether the validation digits decide anything in such a run."""
+        return self.schedule == "plateau" or self.patience > 0 or self.keep == "best"
 
     def __post_init__(self) -> None:
         for names, allowed, right in CHECKS:
@@ -69,14 +88,6 @@ class TrainConfig:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives a list
 
 
-def _triangle(config: TrainConfig, step: int, steps: int) -> float:
-    peak = config.warmup * steps
-    climbing, falling = (step + 1) / max(peak, 1), (steps - step) / max(steps - peak, 1)
-    return min(climbing, falling, 1.0)
-
-
-# By its name in TrainConfig: (config, step, steps) → the share of the peak learning rate that this step takes.
-SCHEDULES: dict[str, Callable[[TrainConfig, int, int], float]] = {"triangle": _triangle, "constant": lambda *_: 1.0}
 PRECISIONS = ["auto", "float64", "float32", "bfloat16"]
 
 
@@ -92,6 +103,10 @@ CHECKS: list[tuple[str, str, Callable[[Any], bool]]] = [  # settings, what they 
     ("epochs learning_rate", "a number above 0", lambda x: _number(x) and x > 0),
     ("batch_size", "a whole number of at least 2", lambda x: type(x) is int and x >= 2),
     ("schedule", f"one of {', '.join(SCHEDULES)}", lambda x: x in list(SCHEDULES)),
+    ("factor", "a number above 0 and below 1", lambda x: _share(x) and x > 0),
+    ("wait patience", "a whole number of at least 0", lambda x: type(x) is int and x >= 0),
+    ("judge", "loss or errors", lambda x: x in ["loss", "errors"]),
+    ("keep", "last or best", lambda x: x in ["last", "best"]),
     ("warmup momentum label_smoothing", "a number of at least 0 and below 1", _share),
     (
         "betas",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mnistlab.analysis.scores import evaluate
 from mnistlab.data.augmentation import augment
-from mnistlab.data.digits import Digits, normalise
+from mnistlab.data.digits import Digits, standardised
 from mnistlab.hardware import autocast, choose_device, describe, keep_freed_memory
 from mnistlab.networks.hooks import evaluating
+from mnistlab.networks.inference import NetworkError, lay_out
+from mnistlab.networks.layers import DROPOUTS
 from mnistlab.runs import Run
 from mnistlab.training.config import TrainConfig
 from mnistlab.training.optimizers import make_optimizers
 from mnistlab.training.progress import progress
+from mnistlab.training.schedules import best, exhausted
 from mnistlab.training.state import State, TrainingError, identity
 from mnistlab.training.workers import shared_norms, total, workers
 
@@ -51,8 +55,9 @@ def fit(
     memory that a step frees for the next step, and goes on doing so after the run.
     Inside `workers.together`, every process calls this with the same arguments and takes its share of each batch;
     all end with the weights that one process would have had, but for rounding, and rank 0 alone writes `state`.
-    Raises TrainingError if the loss stops being a number, if the network takes no crops but the config wants them,
-    or if `state` belongs to another run or its folder is closed.
+    Raises NetworkError if the network is made for other pictures or other classes than these, and TrainingError if it
+    takes no crops but the config wants them, if the loss stops being a number, or if `state` belongs to another run or
+    its folder is closed.
     """
     import pandas as pd
 
@@ -71,9 +76,9 @@ def fit(
     keep_freed_memory()
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []), shared_norms(model):
+        layout = lay_out(model.to(device, number))
         if config.crop:
             _try_crops(model)
-        model.to(device, number).to(memory_format=torch.channels_last)
         optimizers = make_optimizers(model, config)
         run = State(state, [model, *optimizers], this_run, steps, save_every)
         replica = DistributedDataParallel(model) if count > 1 else model
@@ -81,12 +86,16 @@ def fit(
         if watch:
             watch(run.step, model)
         _train_mode(model, config)
-        for images, labels, share in _batches(train, config, number, range(run.step, steps), epoch_steps):
-            of_peak = config.learning_rate_at(run.step, steps) / config.learning_rate
+        measured = _judged(run.history, config)
+        left = range(run.step, run.step if exhausted(measured, config.patience) else steps)
+        for images, labels, share in _batches(train, config, left, epoch_steps):
+            rate = config.learning_rate_at(run.step, steps, measured)
             for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * of_peak
+                optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * rate / config.learning_rate
             with cast:
-                logits = replica(images)
+                logits = replica(images.to(number, memory_format=layout))
+            if logits.shape != (len(labels), len(train.classes)):
+                raise NetworkError(_other_answers(model, tuple(logits.shape[1:]), len(train.classes)))
             loss = share * F.cross_entropy(logits.to(number), labels, label_smoothing=config.label_smoothing)
             model.zero_grad(set_to_none=True)
             loss.backward()
@@ -103,22 +112,56 @@ def fit(
             values = (total(torch.stack(losses)) / count).tolist()
             losses.clear()
             _check_numbers(model, values, run.step)
-            row = {"step": run.step, "epoch": run.step / epoch_steps}
-            row["learning_rate"] = config.learning_rate_at(run.step - 1, steps)
+            row = {"step": run.step, "epoch": run.step / epoch_steps, "learning_rate": rate}
             run.history.append(row | {"train_loss": sum(values) / len(values)})
             if epoch_ends:
                 run.history[-1] |= _measured(model, val, config.precision) | {"seconds": run.seconds}
-            run.keep()
+                measured = _judged(run.history, config)
+                if config.keep == "best" and best(measured) == len(measured) - 1:
+                    run.best = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
+            ended = run.step == steps or exhausted(measured, config.patience)
+            run.keep(ended)
             if show:
                 show(run.history)
+            if ended:
+                break
 
+    if config.keep == "best":
+        model.load_state_dict(run.best)
     model.to("cpu", torch.float32).to(memory_format=torch.contiguous_format).eval()
-    return Run(model, config, pd.DataFrame(run.history), data, describe(device, config.precision, count))
+    metrics = {"epochs": _kept(measured, config, run.step / epoch_steps)} if config.needs_val else {}
+    history = pd.DataFrame(run.history)
+    hardware = describe(device, config.precision, count)
+    return Run(model, config, history, data, hardware, metrics, classes=train.classes)
+
+
+def _other_answers(model: nn.Module, given: tuple[int, ...], classes: int) -> str:
+    numbers = "×".join(map(str, given))
+    said = f"{type(model).__name__} gives {numbers} numbers for each picture, and here are {classes} classes."
+    return f"{said} Make it with {classes} outputs, as CNN(classes={classes}) is."
+
+
+def _judged(history: list[dict[str, Any]], config: TrainConfig) -> list[float]:
+    """What each epoch so far is judged by, the smaller the better; nothing where there are no validation digits."""
+    epochs = [row for row in history if "val_loss" in row]
+    return [row["val_loss"] if config.judge == "loss" else 1 - row["val_accuracy"] for row in epochs]
+
+
+def _kept(measured: list[float], config: TrainConfig, epochs: float) -> dict[str, Any]:
+    """For the card: which epoch's weights were kept, of how many, and what they were judged by."""
+    kept = best(measured) + 1 if config.keep == "best" else len(measured)
+    return {"kept": kept, "of": len(measured), "judge": config.judge, "done": epochs, "planned": config.epochs}
 
 
 def _check(train: Digits, val: Digits | None, config: TrainConfig, processes: int) -> None:
     if train.labels is None or (val is not None and (val.labels is None or len(val) == 0)):
         raise TrainingError("Digits without labels cannot teach or test; take splits that have them.")
+    if val is not None and val.classes != train.classes:
+        raise TrainingError("The training and the validation digits have different classes; take two parts of one set.")
+    if val is None and config.needs_val:
+        raise TrainingError(
+            "This schedule, patience or keep='best' asks for validation digits: fit(model, train, val)."
+        )
     if len(train) < 2:
         raise TrainingError("Batch normalisation needs at least two digits to train on.")
     if config.batch_size < 2 * processes:
@@ -131,7 +174,7 @@ def _try_crops(model: nn.Module) -> None:
     if takes is None:
         weight = next(model.parameters())
         with evaluating(model), torch.no_grad():
-            expected = model(weight.new_zeros(2, 1, 28, 28)).shape  # an error here has nothing to do with crops
+            expected = model(weight.new_zeros(2, 1, 28, 28)).shape
             try:
                 takes = model(weight.new_zeros(2, 1, CROP, CROP)).shape == expected
             except torch.OutOfMemoryError:
@@ -148,12 +191,12 @@ def _train_mode(model: nn.Module, config: TrainConfig) -> None:
     model.train()
     if not config.dropout:
         for layer in model.modules():
-            if isinstance(layer, nn.Dropout):
+            if isinstance(layer, DROPOUTS):
                 layer.eval()
 
 
 def _batches(
-    train: Digits, config: TrainConfig, number: torch.dtype, steps: range, epoch_steps: int
+    train: Digits, config: TrainConfig, steps: range, epoch_steps: int
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """For each step (images, labels, weight of its loss): this process's share of the batch, as the network sees it.
 
@@ -177,7 +220,7 @@ def _batches(
                 share = len(labels[rank::count]) * count / len(labels)
                 images, labels = images[rank::count], labels[rank::count]
                 torch.manual_seed(_draw(config, f"step of worker {rank}", step))
-            yield normalise(images).to(number, memory_format=torch.channels_last), labels, share
+            yield standardised(images), labels, share
             step += 1
 
 

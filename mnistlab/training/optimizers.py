@@ -37,8 +37,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """A view of weights laid out channels_last, or of a dense layer's, as (outputs, inputs of one output)."""
-    return weight.movedim(1, -1).view(len(weight), -1) if weight.ndim == 4 else weight
+    """A view of weights, of a dense layer or of a convolution in either layout, as (outputs, inputs of one output)."""
+    return (weight if weight.is_contiguous() else weight.movedim(1, -1)).view(len(weight), -1)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

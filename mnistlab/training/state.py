@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnistlab.data.digits import Digits
 from mnistlab.hardware import describe
@@ -27,7 +27,8 @@ class State:
     """How far a run of `steps` steps has come. If `path` exists, the run goes on from there; None keeps nothing.
 
     parts: the network and its optimizers.  identity: what the file must agree with.  save_every: seconds between saves.
-    step: the number of steps done.  history: its rows so far.  Of several processes, rank 0 alone reads and writes.
+    step: the number of steps done.  history: its rows so far.  best: the weights of the best epoch, where they are
+    kept.  Of several processes, rank 0 alone reads and writes.
     Raises TrainingError if the file belongs to another run, or if nothing can be written to its folder.
     """
 
@@ -42,11 +43,12 @@ class State:
         self.path = Path(path) if path and workers().rank == 0 else None
         self.parts, self.identity, self.steps, self.save_every = parts, identity, steps, save_every
         found = from_first(self._read(self.path) if self.path else None)
-        found = found or {"step": 0, "seconds": 0.0, "history": [], "parts": []}
+        found = found or {"step": 0, "seconds": 0.0, "history": [], "parts": [], "best": {}}
         for part, theirs in zip(parts, found["parts"], strict=False):
             part.load_state_dict(theirs)
         self.step: int = found["step"]
         self.history: list[dict[str, Any]] = found["history"]
+        self.best: dict[str, Tensor] = found["best"]
         self._saved = time.perf_counter()
         self._started: float = self._saved - found["seconds"]
 
@@ -55,16 +57,16 @@ class State:
         """Of training so far, including those before an interruption."""
         return time.perf_counter() - self._started
 
-    def keep(self) -> None:
+    def keep(self, finished: bool) -> None:
         """Save if the last save is long enough ago or the run is finished; a warning says where that fails."""
         now = time.perf_counter()
-        if self.path is None or (self.step < self.steps and now - self._saved < self.save_every):
+        if self.path is None or (not finished and now - self._saved < self.save_every):
             return
         self._saved = now
         parts = [part.state_dict() for part in self.parts]
-        state = {"identity": self.identity, "parts": parts, "step": self.step, "history": self.history}
+        state = {"identity": self.identity, "parts": parts, "best": self.best, "step": self.step}
         content = io.BytesIO()  # because torch.save's own error on a full disk doesn't speak of the disk
-        torch.save(state | {"seconds": self.seconds}, content)
+        torch.save(state | {"history": self.history, "seconds": self.seconds}, content)
         try:
             with written_whole(self.path) as part:
                 part.write_bytes(content.getbuffer())

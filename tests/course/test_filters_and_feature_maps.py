@@ -224,7 +224,7 @@ def test_the_orders_mean_best_and_worst_are_drawn():
 def test_a_dollar_in_a_name_begins_no_formula():
     name = r"a $\frac{ $ b"  # as a formula it is broken, and raises when drawn
     many = digits(LABELS, name)
-    named = ml.Digits(many.images, many.labels, name, classes=(name,) * 10)
+    named = ml.Digits(many.images, many.labels, name, classes=tuple(f"{name} {label}" for label in range(10)))
     tops = {"relu3": MIXED, "relu5": MIXED}
     for figure in (
         lesson.favourites(lesson.choose(tops, named), tops, FIELDS, named),

@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -432,8 +433,14 @@ def test_parts_of_digits(train):
 @pytest.mark.parametrize(
     ("images", "labels", "words"),
     [
-        (torch.zeros(2, 28, 28, dtype=torch.uint8), torch.zeros(2).long(), "shape"),
-        (torch.zeros(2, 1, 28, 28), torch.zeros(2).long(), "uint8"),
+        (torch.zeros(2, 28, 27, dtype=torch.uint8), torch.zeros(2).long(), "shape.*to_mnist brings"),
+        (torch.rand(2, 1, 28, 28), torch.zeros(2).long(), "run from 0 to 1.*Multiply them by 255"),
+        (torch.randn(2, 1, 28, 28), torch.zeros(2).long(), "as if they were normalised already"),
+        (torch.full((2, 28, 28), 7.5), torch.zeros(2).long(), "whole numbers in 0…255; these are torch.float32"),
+        (np.full((2, 28, 28), 256), [0, 1], "whole numbers in 0…255; these are torch.int64"),
+        ([[1, 2], [3]], [0], "one array of shape"),
+        (np.zeros((2, 28, 28), np.uint8), ["one", "two"], "Labels must be whole numbers"),
+        (np.zeros((2, 28, 28), np.uint8), [0.5, 1], "Labels must be whole numbers"),
         (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.zeros(3).long(), "3 labels"),
         (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.tensor([0, 10]), "0…9"),
         (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.zeros(2), "int64"),
@@ -443,6 +450,36 @@ def test_parts_of_digits(train):
 def test_digits_refuse(images, labels, words):
     with pytest.raises(DataError, match=words):
         ml.Digits(images, labels, "test")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_arrays_and_lists_become_digits():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
+    for images in (pixels, pixels.astype(np.uint8), pixels.astype(float), pixels.tolist(), torch.from_numpy(pixels)):
+        for labels in ([1, 2, 3], np.array([1, 2, 3], np.uint8), torch.tensor([1, 2, 3], dtype=torch.int32), None):
+            digits = ml.Digits(images, labels, "mine")
+            assert digits.images.dtype == torch.uint8 and digits.images.shape == (3, 1, 28, 28)
+            np.testing.assert_array_equal(digits.images[:, 0], pixels)
+            assert labels is None or (digits.labels.dtype == torch.int64 and digits.labels.tolist() == [1, 2, 3])
+    with pytest.raises(DataError, match="each with a name of its own"):
+        ml.Digits(pixels, [0, 0, 0], "mine", classes=("a", "a"))
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (torch.rand(3, 1, 28, 28), "run from 0 to 1; grey levels run from 0 to 255. Multiply them by 255"),
+        (torch.randn(3, 1, 28, 28), r"as if they were normalised already.*model\(images\)"),
+    ],
+    ids=["ToTensor", "normalised"],
+)
+def test_floats_that_are_no_grey_levels_are_refused(images, said):
+    for call in (ml.normalise, partial(ml.logits, ml.LeNet()), ml.Predictor(ml.Run(ml.LeNet())).logits):
+        with pytest.raises(DataError, match=said):
+            call(images)
+    assert torch.equal(
+        ml.normalise(255 * images.abs().clamp(max=1)), (255 * images.abs().clamp(max=1) - 255 * MEAN) / (255 * STD)
+    )
 
 
 @pytest.mark.slow

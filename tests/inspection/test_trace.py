@@ -591,6 +591,22 @@ def test_networks_whose_layers_do_not_follow_one_another_are_refused():
 
 
 @pytest.mark.parametrize("twice", [nn.ReLU(), nn.Conv2d(1, 1, 3, padding=1)])
-def test_a_layer_that_runs_twice_is_refused(twice):
-    with pytest.raises(ValueError, match="A layer of Sequential runs twice"):
-        ml.trace(nn.Sequential(twice, nn.Conv2d(1, 1, 3), twice), noise(0))
+def test_a_layer_that_runs_twice_has_two_steps(twice):
+    model = nn.Sequential(twice, nn.Conv2d(1, 1, 3), twice, nn.Flatten(), nn.LazyLinear(10)).eval()
+    model(ml.normalise(noise(0)[None]))
+    found = ml.trace(model, noise(0))
+    assert list(found.steps) == ["0", "1", "0 (2)", "3", "4"]
+    assert torch.equal(found["0 (2)"].output[None], model[:3](ml.normalise(noise(0)[None])))
+    ledger = found.ledger("0 (2)", (0, 3, 4))
+    assert ledger.total == pytest.approx(ledger.output, abs=1e-5)
+    assert float(found.pixel_shares(7)[0].sum()) + found.pixel_shares(7)[1] == pytest.approx(
+        float(found.logits[7]), abs=1e-4
+    )
+
+
+def test_parts_that_are_run_alone_keep_their_names(model, test_digits):
+    images = ml.normalise(test_digits.images[:2])
+    with torch.no_grad(), ml.recording(model, ["conv1"]) as steps:
+        for part in (model[:2], model, model[:2], model[:1]):
+            part(images)
+    assert [step.name for step in steps] == ["conv1"] * 4

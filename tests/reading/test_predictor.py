@@ -14,7 +14,6 @@ from PIL import Image
 
 import mnistlab as ml
 from mnistlab.__main__ import main
-from mnistlab.analysis.predictions import CLASSES
 from mnistlab.reading.familiarity import Familiarity
 from mnistlab.reading.predictor import Stopped
 from tests.reading.test_picture import as_bytes, written
@@ -81,7 +80,7 @@ def test_a_folder_with_a_broken_file(predictor, folder):
     assert len(table) == 20 and table["file"].is_monotonic_increasing
     broken = table[table["error"] != ""]
     assert broken["file"].str.endswith("broken.png").all() and len(broken) == 1
-    assert broken["prediction"].isna().all() and broken[CLASSES].isna().all(axis=None)
+    assert broken["prediction"].isna().all() and broken[[f"p{digit}" for digit in range(10)]].isna().all(axis=None)
     good = table[table["error"] == ""]
     single = [predictor.predict(file) for file in good["file"]]
     assert good["prediction"].tolist() == [p.digit for p in single]

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnistlab.data.digits import MEAN, STD, Digits
+from mnistlab.data.digits import MEAN, STD, TEN, Digits
 from mnistlab.data.sources import load_digits
 from mnistlab.figures import colours
-from mnistlab.networks.layers import folded, output_size, sides
+from mnistlab.networks.layers import folded, in_a_row, output_size, sides
 from mnistlab.paths import written_whole
 from mnistlab.runs import Run
 
@@ -64,22 +64,24 @@ def show(run: Run | nn.Sequential | None, digits: Digits | None = None) -> Page:
 
     run: a run, or a sequence of layers in eval mode; weights travel as half floats, batch norms folded in. None for
       a pad alone, which shows how a picture comes into MNIST's form.
-    digits: to pick from; by default, beside a network, the first of each class in the test set.
+    digits: to pick from; by default, beside a network of digits, the first of each class in the test set.
     Raises ExplorerError for layers that it cannot show.
     """
     network, weights = (None, b"") if run is None else packed(run)
-    return Page(network, weights, [] if run is None and digits is None else samples(digits))
+    of_digits = run is not None and "classes" not in cast(dict[str, Any], network)
+    return Page(network, weights, samples(digits) if digits is not None or of_digits else [])
 
 
 def write(run: Run | nn.Sequential, path: str | Path, digits: Digits | None = None) -> Path:
     """As `show`, but as a file of its own, to be opened by a double-click; returns `path`."""
     path = Path(path)
     title = "mnistlab · a network at work"
+    what = "picture" if isinstance(run, Run) and run.classes != TEN else "digit"
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        "<h1>How does it read your digit?</h1>\n"
+        f"<h1>How does it read your {what}?</h1>\n"
         "<p>Draw one, and see every number that the network makes of it, each with the sum behind it, "
         "from the pixels to the answer.</p>\n"
         f"{show(run, digits).html}</main>\n</body>\n</html>\n"
@@ -108,12 +110,10 @@ def module() -> str:
 
 def packed(run: Run | nn.Sequential) -> tuple[dict[str, Any], bytes]:
     """What `mount` takes for a model, and its weights: half floats, stage by stage, weights before biases."""
-    model, temperature = (run.model, run.temperature) if isinstance(run, Run) else (run, 1.0)
+    run = run if isinstance(run, Run) else Run(run)
+    model, temperature = run.model, run.temperature
     layers = _layers(model)
-    try:
-        row = folded(nn.Sequential(*(layer for _, layer in layers)))
-    except ValueError as error:
-        raise ExplorerError(str(error)) from error
+    row = folded(nn.Sequential(*(layer for _, layer in layers)))
     stages: list[dict[str, Any]] = []
     weights: list[Tensor] = []
     shape = (1, 28, 28)
@@ -130,20 +130,22 @@ def packed(run: Run | nn.Sequential) -> tuple[dict[str, Any], bytes]:
             weights += numbers
     if not stages:
         raise ExplorerError("This network has no layers.")
-    if shape != (10, 1, 1):
+    if shape != (len(run.classes), 1, 1):
         raise ExplorerError(
-            f"The network must end with ten logits, but {name} gives {'×'.join(map(str, shape))} numbers."
+            f"The network must end with {len(run.classes)} logits, one for each class, but {name} gives "
+            f"{'×'.join(map(str, shape))} numbers."
         )
     with np.errstate(over="ignore"):
         content = np.concatenate([tensor.detach().float().cpu().numpy().ravel() for tensor in weights]).astype("<f2")
     if not np.isfinite(content).all():
         raise ExplorerError("A weight is too large for a half float, 65,504, or no number.")
-    return {"stages": stages, "mean": MEAN, "std": STD, "temperature": temperature}, content.tobytes()
+    names = {} if run.classes == TEN else {"classes": list(run.classes)}
+    return {"stages": stages, "mean": MEAN, "std": STD, "temperature": temperature, **names}, content.tobytes()
 
 
 def _layers(model: nn.Module, within: str = "") -> list[tuple[str, nn.Module]]:
     """The layers of a sequence, and of sequences within it, in one row, under PyTorch's names for them."""
-    if not isinstance(model, nn.Sequential):
+    if not in_a_row(model):
         raise ExplorerError(
             f"The explorer follows layers one after the other, and {type(model).__name__} is no nn.Sequential. "
             f"Give it a part that is one, such as an ensemble's members[0]."
@@ -204,9 +206,12 @@ def samples(digits: Digits | None = None) -> list[dict[str, Any]]:
     """What `mount` takes for digits to pick from."""
     if digits is None:
         digits = load_digits("test")
-        known = cast(Tensor, digits.labels).tolist()
-        digits = digits[torch.tensor([known.index(label) for label in range(10)])]
-    labels = [None] * len(digits) if digits.labels is None else digits.labels.tolist()
+        known = [] if digits.labels is None else digits.labels.tolist()
+        first = [known.index(label) for label in sorted(set(known))] or range(min(len(digits), 10))
+        digits = digits[torch.tensor(first)]
+    labels: list[Any] = [None] * len(digits) if digits.labels is None else digits.labels.tolist()
+    if digits.labels is not None and digits.classes != TEN:
+        labels = digits.names
     pixels = [base64.b64encode(image.cpu().numpy().tobytes()).decode() for image in digits.images]
     return [{"label": label, "pixels": levels} for label, levels in zip(labels, pixels, strict=True)]
 

@@ -2,8 +2,8 @@
 //
 //   mount(element, model, options) → { read, pick, put, say, removed }
 //
-// model: what mnistlab.live.explorer packs: stages, mean, std, temperature, and weights as base64 or bytes; null for a pad
-//   alone, which shows how a picture comes into MNIST's form.
+// model: what mnistlab.live.explorer packs: stages, mean, std, temperature, weights as base64 or bytes, and the names of
+//   its classes where they are not the ten digits; null for a pad alone, which shows how a picture comes into MNIST's form.
 // options: digits, [{ label, pixels: base64 of 784 grey levels }], that can be picked; heard(picture, digit), called
 //   whenever another picture stands on the pad, with the bytes of its file, or null where the reader did not put it
 //   there, and with its 784 grey levels, or null where there is no digit on it.
@@ -18,7 +18,6 @@ const UNDOABLE = 50; // steps
 const LISTED = 5; // terms of a sum that are shown one by one
 
 const ROUNDED = "Computed in full and shown rounded, so a last digit may differ by one. Maps, rows and columns count from 0.";
-const HINT = "Draw a digit, or choose, drop or paste a picture of one.";
 const STEPS = { ink: "ink found", "one digit": "cropped", pen: "pen, if thin, wider", "28×28": "28×28, centred" };
 const READY = "28×28 already";
 const [BLUE, ORANGE] = [COLOURS.BLUE, COLOURS.ORANGE].map((name) =>
@@ -184,6 +183,9 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
   const weights = typeof model?.weights === "string" ? bytesOf(model.weights) : model?.weights;
   const { network, ask, stop } = thinker(model && { ...model, weights: null }, weights, show);
   const stages = network?.stages ?? [];
+  const names = model?.classes ?? Array.from({ length: stages.at(-1)?.size ?? 0 }, (_, number) => `${number}`);
+  const what = model?.classes ? "sign" : "digit"; // what a reader is asked to draw
+  const HINT = `Draw a ${what}, or choose, drop or paste a picture of one.`;
   let thought = null; // of the newest picture: { image, blank, steps, digits, subject, digit, outputs }
   let told = ""; // what Python says of it
 
@@ -310,7 +312,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
   const samples = digits.map(({ label, pixels }) => {
     const small = picture(bytesOf(pixels), 28, 28, 255, GREY);
     const pick = (by) => put(by, small, png(pixelsOf(small)));
-    const name = label === null ? "Take this digit" : `Take this ${label}`;
+    const name = label === null ? `Take this ${what}` : `Take this ${label}`;
     const button = { type: "button", onclick: () => pick("reader"), "aria-label": name, title: name };
     find(".samples").append(make("button", button, small));
     return pick;
@@ -319,11 +321,13 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
 
   // --- the answer
 
-  const rows = Array.from({ length: stages.at(-1)?.size ?? 0 }, (_, digit) => {
+  bars.style.setProperty("--names", `${Math.max(1, ...names.map((name) => 0.6 * name.length))}rem`);
+  bars.classList.toggle("many", names.length > 12);
+  const rows = names.map((name, digit) => {
     const parts = { bar: make("i"), share: make("b"), logit: make("small") };
     const track = make("span.track", {}, parts.bar);
     const row = make("button", { type: "button", title: "Show the sum behind it" },
-      make("span", {}, `${digit}`), track, parts.share, parts.logit);
+      make("span", {}, name), track, parts.share, parts.logit);
     row.addEventListener("click", (event) => visit(stages.length - 1, digit, bars, event));
     bars.append(row);
     return { row, ...parts };
@@ -350,7 +354,7 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
 
   function remark() {
     const { digits: { length }, blank } = thought ?? { digits: [], blank: true };
-    const seen = length > 1 ? `${length} digits; the largest is read.` : length ? "" : "No digit is to be seen on it.";
+    const seen = length > 1 ? `${length} ${what}s; the largest is read.` : length ? "" : `No ${what} is to be seen on it.`;
     said.textContent = told || (blank ? HINT : seen);
   }
 
@@ -365,9 +369,9 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
     const shown = (digit) => Number((100 * probabilities[digit]).toFixed(1)); // as it is shown
     const percent = (share) => `${text(100 * share, 1)}%`;
     verdict.replaceChildren(...(outputs ? [
-      make("b", {}, `${first}`),
+      make(names[first].length > 3 ? "b.long" : "b", {}, names[first]),
       make("span", {}, `${percent(probabilities[first])} sure`, make("br"),
-        `${text(shown(first) - shown(second), 1)} points ahead of ${second}`),
+        `${text(shown(first) - shown(second), 1)} points ahead of ${names[second]}`),
     ] : [make("span", {}, "Nothing to read yet.")]));
     rows.forEach(({ row, bar, share, logit }, digit) => {
       const probability = probabilities[digit] ?? 0;
@@ -745,9 +749,10 @@ function mount(element, model, { digits = [], heard = () => {} } = {}) {
       explain();
       parts.sum.querySelector("select").focus();
     };
-    const option = (digit) => make("option", { value: digit, selected: digit === other }, `${digit}`);
-    const choice = make("select", { onchange: choose, "aria-label": "The other digit" }, ...digits.sort().map(option));
-    const first = ranked(outputs[number])[0] === cell ? `Why ${cell} and not ` : `${cell} against `;
+    const option = (digit) => make("option", { value: digit, selected: digit === other }, names[digit]);
+    const options = digits.sort((one, two) => one - two).map(option);
+    const choice = make("select", { onchange: choose, "aria-label": `The other ${what}` }, ...options);
+    const first = ranked(outputs[number])[0] === cell ? `Why ${names[cell]} and not ` : `${names[cell]} against `;
     return [section(
       line(first, choice, "? Each number times the difference of its two weights:"),
       table(number, terms, mine.bias - theirs.bias, mine.sum - theirs.sum))];
