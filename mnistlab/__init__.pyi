@@ -13,7 +13,7 @@ from .networks.hooks import recording, silenced
 from .networks.inference import NetworkError, logits
 from .networks.layers import folded, layer_table, output_size, receptive_field
 from .networks.models import CNN, MLP, Compact, Ensemble, Improved, LeNet, Repeat, Simple
-from .paths import home
+from .paths import home, shipped
 from .reading.picture import PictureError, Preparation, prepare, to_mnist
 from .reading.predictor import Prediction, Predictor
 from .runs import CheckpointError, Run, load
@@ -70,6 +70,7 @@ __all__ = [
     "prepare",
     "receptive_field",
     "recording",
+    "shipped",
     "silenced",
     "to_mnist",
     "top_digits",

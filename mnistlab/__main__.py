@@ -10,9 +10,11 @@ try:
     import os
     import platform
     import shlex
+    import warnings
     from collections.abc import Iterator
     from contextlib import ExitStack, contextmanager
     from enum import StrEnum
+    from io import TextIOWrapper
     from pathlib import Path
     from tempfile import TemporaryDirectory
     from typing import TYPE_CHECKING, Annotated
@@ -21,7 +23,7 @@ try:
     from typer import Argument, Option
 
     import mnistlab as ml
-    from mnistlab.paths import need_file
+    from mnistlab.paths import need_file, shipped
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -63,6 +65,10 @@ Reader = Annotated[Path | None, Option(help=WHICH, show_default="models/reader.s
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; what went wrong is said in a sentence on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a Windows console may not know the characters · and …
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # without a line of our code
     try:
         cli(words, prog_name="mnistlab", obj=words)
     except SystemExit as done:
@@ -119,12 +125,12 @@ def info() -> None:
         "home": ml.home(),
         "data": _where(),
     }
-    checkpoints = [ml.home() / "models" / f"{name}.safetensors" for name in ("cnn", "reader", "ensemble")]
+    checkpoints = [shipped(name) for name in ("cnn", "reader", "ensemble")]
     for path in checkpoints:
-        lines[f"models/{path.stem}"] = path if path.is_file() else "missing: fetch the repository again"
+        lines[f"models/{path.stem}"] = path if path.is_file() else "missing: it comes with the repository"
     for name, line in lines.items():
         typer.echo(f"{name:16}{line}")
-    if not all(path.is_file() for path in checkpoints):
+    if not all(path.is_file() for path in checkpoints[:2]):
         raise typer.Exit(1)
 
 
@@ -314,10 +320,10 @@ def predict(
     csv: Annotated[Path | None, Option(help="Also write the table as CSV; - is stdout.")] = None,
     json: Annotated[Path | None, Option(help="Also write the table as JSON; - is stdout.")] = None,
     show_probabilities: Annotated[
-        bool, Option("--show-probabilities", help="All ten, and not only the largest.")
+        bool, Option("--show-probabilities", help="All of 0.05% or more, and all in --csv and --json.")
     ] = False,
 ) -> None:
-    """Read pictures of digits, one digit each.
+    """Read pictures of digits, one digit each; - is a picture that comes through stdin.
 
     Exit code 1 if a file could not be read, or none holds a digit. After Ctrl-C, what was read so far is kept.
     """
@@ -333,10 +339,16 @@ def predict(
 
     keep_freed_memory()
     stopped = None
-    try:
-        predictions = ml.Predictor.load(_file(checkpoint)).predict_all(pictures)
-    except Stopped as error:
-        predictions, stopped = error.so_far, error
+    with TemporaryDirectory() as folder:
+        if "-" in pictures:
+            (given := Path(folder) / "stdin").write_bytes(sys.stdin.buffer.read())
+            pictures = [str(given) if name == "-" else name for name in pictures]
+        try:
+            predictions = ml.Predictor.load(_file(checkpoint)).predict_all(pictures)
+        except Stopped as error:
+            predictions, stopped = error.so_far, error
+        for column in ("file", "error"):
+            predictions.table[column] = predictions.table[column].str.replace(f"{folder}{os.sep}", "", regex=False)
     table, chances = predictions.named(), predictions.columns
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
         if row["error"]:
@@ -345,7 +357,8 @@ def predict(
         read = "" if row["prediction"] is None else f"{row['prediction']} ({row['confidence']:.1%} sure)  "
         typer.echo(f"{row['file']}: {read}{row['warning']}".rstrip(), err=bool(aside))
         if show_probabilities and read:
-            shares = "  ".join(f"{name[1:]}: {row[name]:.1%}" for name in chances)
+            ranked = sorted((name for name in chances if row[name] >= 0.0005), key=lambda name: -row[name])
+            shares = "  ".join(f"{name[1:]}: {row[name]:.1%}" for name in ranked)
             typer.echo(f"    {shares}", err=bool(aside))
     columns = [name for name in table.columns if show_probabilities or name not in chances]
     for path, write in ((csv, predictions.to_csv), (json, predictions.to_json)):
@@ -356,6 +369,10 @@ def predict(
             typer.echo(write(path, columns), err=bool(aside))
     if len(table) > 1:
         typer.echo(_counted(table), err=True)
+        answers = predictions.summary()["count"].drop("all").sort_values(ascending=False, kind="stable")
+        said = ", ".join(f"{count:,} × {name}" for name, count in answers.items())
+        if said:
+            typer.echo(f"read as: {said}; mean confidence {table['confidence'].mean():.1%}", err=True)
     if stopped:
         typer.echo(f"{stopped}", err=True)
         raise typer.Exit(130)
@@ -433,17 +450,40 @@ def app_(
     checkpoint: Reader = None,
     host: Annotated[str, Option(help="Who may come: 127.0.0.1 this machine, 0.0.0.0 the network.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Where to listen.", min=1, max=65535)] = 7860,
+    auth: Annotated[str | None, Option(help="Ask for this name and password.", metavar="USER:PASSWORD")] = None,
+    share: Annotated[bool, Option("--share", help="Open a tunnel for three days, as for Colab.")] = False,
+    root_path: Annotated[
+        str | None, Option(help="Where a proxy puts it, such as /user/ann/proxy/7860 on JupyterHub.")
+    ] = None,
+    open_: Annotated[bool, Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve a page on which to upload or draw digits, until Ctrl-C."""
+    user, colon, password = (auth or "").partition(":")
+    if auth and not (user and colon and password):
+        raise typer.BadParameter("--auth takes a name and a password, as in ann:secret.")
+
     from mnistlab.live import app
 
-    page = app.launch(ml.Predictor.load(_file(checkpoint)), host=host, port=port)
+    page = app.launch(
+        ml.Predictor.load(_file(checkpoint)),
+        host=host,
+        port=port,
+        auth=(user, password) if auth else None,
+        share=share,
+        root_path=root_path,
+        in_browser=open_,
+    )
     typer.echo(f"{page.local_url} (Ctrl-C ends it)")
+    if url := getattr(page, "share_url", None):
+        typer.echo(url)
+    if share or host not in ("127.0.0.1", "localhost", "::1"):
+        whom = "everybody who has the address" if share else "every machine that can reach this one"
+        typer.echo(f"Open to {whom}, {'with the password' if auth else 'without a password; --auth sets one'}.")
     app.wait(page)
 
 
 def _load(checkpoint: Path | None) -> "ml.Run":
-    return ml.load(checkpoint or ml.home() / "models" / "cnn.safetensors")
+    return ml.load(checkpoint or shipped("cnn"))
 
 
 def _file(checkpoint: Path | None) -> Path | None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
+import platformdirs
+
 HOUR = 60 * 60  # in seconds; a part that has not changed for so long belongs to a writer that was killed
 FULL = "make room there, or name another place; the old file is unchanged"
 CLOSED = "name a folder that you may write to"
@@ -19,8 +21,9 @@ REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL, errno.ERO
 
 
 def home() -> Path:
-    """The folder that holds data/, models/ and notebooks/: MNISTLAB_HOME, else the repository's root.
+    """The folder that holds data/ and models/: MNISTLAB_HOME, else the repository's root.
 
+    Where mnistlab is installed apart from its repository, it is the user's cache folder.
     It never depends on the working directory, because Jupyter runs each notebook in its own folder.
     """
     if chosen := os.environ.get("MNISTLAB_HOME"):
@@ -28,12 +31,14 @@ def home() -> Path:
             raise ValueError(f"MNISTLAB_HOME must be a whole path, such as {path.absolute()}, not {chosen!r}.")
         return path
     root = Path(__file__).resolve().parents[1]
-    if not (root / "pyproject.toml").is_file():
-        raise FileNotFoundError(
-            "mnistlab is installed apart from its repository and does not know where to keep its files. "
-            "Set MNISTLAB_HOME to a folder of yours, or install with 'pip install -e .' from the repository."
-        )
-    return root
+    return root if (root / "pyproject.toml").is_file() else platformdirs.user_cache_path("mnistlab", appauthor=False)
+
+
+def shipped(name: str) -> Path:
+    """The checkpoint that comes with mnistlab, such as "reader": in models/, or, installed apart, beside the code."""
+    file = f"{name}.safetensors"
+    inside = Path(__file__).parent / "shipped" / file
+    return inside if inside.is_file() and not (home() / "models" / file).is_file() else home() / "models" / file
 
 
 @contextmanager

@@ -285,6 +285,9 @@ def _unprefixed(path: Path, weights: dict[str, Tensor], known: Collection[str]) 
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        if file.read(2) not in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+            raise CheckpointError(f"{path} is damaged, or no file of weights: it doesn't begin as PyTorch's files do.")
     try:
         weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can end in almost any of them

@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import mnistlab as ml
 from mnistlab import paths
 from mnistlab.reading.familiarity import Familiarity
+from mnistlab.runs import weights_md5
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +323,59 @@ def test_foreign_state_dict(run, tmp_path, offline):
     torch.save(run.model.state_dict(), tmp_path / "theirs.pth")
     theirs = ml.load(tmp_path / "theirs.pth")
     assert torch.equal(theirs.model.dense1.weight, run.model.dense1.weight) and theirs.config is None
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        ml.CNN(1),
+        ml.Improved(1),
+        ml.Compact(1),
+        ml.Simple(1),
+        ml.LeNet(1),
+        ml.MLP(1),
+        ml.CNN(1, 26),
+        ml.MLP(1, 5, hidden=(40, 30)),
+        ml.Ensemble(2),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_weights_without_a_card_find_their_network(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "theirs.pth")
+    save_file(network.state_dict(), tmp_path / "theirs.safetensors")
+    for file in ("theirs.pth", "theirs.safetensors"):
+        run = ml.load(tmp_path / file)
+        assert type(run.model) is type(network)
+        assert weights_md5(run.model.state_dict()) == weights_md5(network.state_dict())
+        assert len(run.classes) == network.arguments["classes"]
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
+@pytest.mark.parametrize("own", [False, True])
+def test_what_stands_before_every_name_is_taken_off_and_said(tmp_path, prefix, own):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)) if own else ml.LeNet(3)
+    weights = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    torch.save({"epoch": 3, "model_state_dict": weights, "optimizer_state_dict": {"state": {}}}, tmp_path / "run.pth")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)) if own else None
+    with pytest.warns(UserWarning, match="was") as caught:
+        run = ml.load(tmp_path / "run.pth", model=model)
+    assert weights_md5(run.model.state_dict()) == weights_md5(network.state_dict())
+    said = [str(warning.message) for warning in caught]
+    assert any("only 'model_state_dict' was read" in one for one in said)
+    assert any(f'"{prefix}" was taken off' in one for one in said)
+
+
+def test_several_networks_in_one_file(tmp_path):
+    weights = {name: ml.LeNet(seed).state_dict() for seed, name in enumerate(("student", "teacher"))}
+    torch.save(weights, tmp_path / "both.pth")
+    with pytest.raises(ml.CheckpointError, match=r"several networks \(student, teacher\).*\['student'\]"):
+        ml.load(tmp_path / "both.pth")
+
+
+def test_a_picture_is_no_file_of_weights(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 and so on")
+    with pytest.raises(ml.CheckpointError, match="no file of weights: it doesn't begin as PyTorch's files do"):
+        ml.load(tmp_path / "photo.jpg")
 
 
 class Trap:

@@ -6,9 +6,10 @@ It runs on this machine and fetches nothing from elsewhere.
 import base64
 import io
 import json
+import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from html import escape
 from itertools import takewhile
@@ -26,7 +27,8 @@ from mnistlab.figures import colours
 from mnistlab.hardware import keep_freed_memory, share_freed_memory
 from mnistlab.live import explorer
 from mnistlab.networks.hooks import recording
-from mnistlab.reading.picture import PictureError, prepare
+from mnistlab.paths import home
+from mnistlab.reading.picture import PictureError, prepare, shrunk
 from mnistlab.reading.predictor import Prediction, Predictor
 
 try:
@@ -40,7 +42,11 @@ MOST_FILES = 500  # at once
 HOUR = 60 * 60  # in seconds; how long an upload is kept, at most twice as long
 SESSIONS = 100  # whose last picture is kept in memory
 WAITING = 256  # requests; one more is told to come back later
+LARGE = 400_000  # characters of base64; a larger picture takes a while
 HINT = "<p>Nothing to read yet.</p>"
+BUSY = "<p>Reading…</p>"
+SAMPLES = ("photo_ruled_9_2.jpg", "canvas_colour_5_1.png", "canvas_black_3_3.webp", "canvas_28_0_3.bmp")
+ORDERS = {"as they came": None, "least sure first": "confidence", "by what was read": "prediction"}
 HINT_MANY = f"<p>Choose up to {MOST_FILES} pictures, one digit each.</p>"
 # The explorer's pad, without what it shows beside; each new picture on it goes to `show`.
 PAD = """
@@ -57,6 +63,15 @@ import(address).then(({ mount }) => {
   style.textContent = ".desk { grid-template-columns: 280px; } .seeing { display: none; }";
   place.shadowRoot.append(style);
 });
+"""
+# A picture to click on goes the same way.
+PICK = """
+for (const button of element.querySelectorAll("button")) {
+  button.addEventListener("click", () => {
+    props.value = button.dataset.picture;
+    trigger("input");
+  });
+}
 """
 STYLE = (
     f".ml {{ {colours.CSS} }}"
@@ -81,7 +96,10 @@ STYLE = (
 .ml .rows { max-width: 48rem; max-height: 32rem; overflow: auto; margin-top: .6rem; }
 .ml table { border-collapse: collapse; width: 100%; }
 .ml th, .ml td { text-align: left; vertical-align: top; padding: .25rem .9rem .25rem 0; white-space: nowrap; }
-.ml td:first-child { width: 100%; white-space: normal; overflow-wrap: anywhere; }
+.ml td:nth-child(2) { width: 100%; white-space: normal; overflow-wrap: anywhere; }
+.ml .examples { display: flex; align-items: center; gap: .5rem; flex-wrap: wrap; }
+.ml .examples img { height: 2.6rem; width: 2.6rem; cursor: pointer; }
+.ml td img { height: 2.6rem; width: 2.6rem; }
 .ml td p { margin: 0; color: color-mix(in srgb, currentColor 75%, transparent); }
 .ml tr { border-bottom: 1px solid var(--border-color-primary); }
 """
@@ -94,12 +112,14 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
     what = called(predictor.classes)[:-1]
     columns = [f"p{name}" for name in predictor.classes]
 
-    def show(picture: str | None) -> tuple[str, str, str]:
-        return _shown(predictor, base64.b64decode(picture)) if picture else (HINT, "", "")
+    def show(picture: str | None) -> Iterator[tuple[str, str, str]]:
+        if picture and len(picture) > LARGE:
+            yield BUSY, "", ""
+        yield _shown(predictor, base64.b64decode(picture)) if picture else (HINT, "", "")
 
-    def show_many(files: list[dict[str, Any]] | None) -> str:
+    def show_many(files: list[dict[str, Any]] | None, order: str) -> str:
         try:
-            return _listed(_read(predictor, files)) if files else HINT_MANY
+            return _listed(_read(predictor, files), [_place(file) for file in files], order) if files else HINT_MANY
         except PictureError as error:
             return f'<p class="warning">{escape(str(error))}</p>'
 
@@ -110,7 +130,7 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
             said = asdict(predictor.predict(_place(picture)))
         except PictureError as error:
             raise gr.Error(_own(str(error), picture), print_exception=False) from error
-        del said["image"], said["classes"]
+        del said["image"], said["classes"], said["strange"]
         names = (
             {} if what == "digit" else {"name": predictor.classes[said["digit"]] if said["digit"] is not None else None}
         )
@@ -139,31 +159,46 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
             with gr.Row():
                 with gr.Column(min_width=320):
                     pad = gr.HTML(html_template="<div></div>", js_on_load=PAD % json.dumps(explorer.module()))
+                    examples = gr.HTML(html_template=_examples(), js_on_load=PICK, elem_classes="ml")
                 with gr.Column(min_width=320, scale=2):
                     answer = gr.HTML(HINT, **plain)
             steps = gr.HTML(**plain)
             maps = gr.HTML(**plain)
         with gr.Tab("Many files"):
-            files = gr.File(label="Pictures", file_count="multiple", height=200)
+            files = _uploaded(label="Pictures", file_count="multiple", height=200)
+            order = gr.Radio(list(ORDERS), value=next(iter(ORDERS)), label="In order")
             table = gr.HTML(HINT_MANY, **plain)
-        picture, result = gr.File(label="Picture", visible=False), gr.JSON(label="Result", visible=False)
+        picture, result = _uploaded(label="Picture", visible=False), gr.JSON(label="Result", visible=False)
 
         one: dict[str, Any] = {"concurrency_id": "one", "concurrency_limit": 2}
         many: dict[str, Any] = {"concurrency_id": "many", "concurrency_limit": 1}
         hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
         raw: dict[str, Any] = {"preprocess": False}  # so that a file comes with the name that its owner gave it
         pad.input(show, pad, [answer, steps, maps], **one, **hidden)
-        files.change(show_many, files, table, api_visibility="private", show_progress="minimal", **raw, **many)
+        examples.input(show, examples, [answer, steps, maps], **one, **hidden)
+        listed: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **raw, **many}
+        gr.on([files.change, order.change], show_many, [files, order], table, **listed)
         gr.on([], predict, picture, result, api_name="predict", **raw, **one)
         gr.on([], predict_many, files, result, api_name="predict_many", **raw, **many)
     blocks: gr.Blocks = page.queue(max_size=WAITING)
     return blocks
 
 
-def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> gr.Blocks:
+def launch(
+    predictor: Predictor | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: tuple[str, str] | None = None,
+    share: bool = False,
+    root_path: str | None = None,
+    in_browser: bool = False,
+) -> gr.Blocks:
     """Serve the page; it runs beside what follows, at its `local_url`, until its `close()`.
 
-    host: "0.0.0.0" opens it to every machine that can reach this one; there is no password.
+    host: "0.0.0.0" opens it to every machine that can reach this one.  auth: a user's name and password, which it then
+    asks for.  share: gradio opens a tunnel, and for three days everybody who has its `share_url` can come, as from a
+    notebook on Colab.  root_path: where a proxy puts it, such as "/user/ann/proxy/7860" on JupyterHub.
     OSError where the port is taken.
     """
     share_freed_memory()
@@ -182,7 +217,10 @@ def launch(predictor: Predictor | None = None, *, host: str = "127.0.0.1", port:
             quiet=True,
             inline=False,
             footer_links=[],
-            share=False,
+            share=share,
+            root_path=root_path,
+            auth=auth,
+            inbrowser=in_browser,
             run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
@@ -209,6 +247,20 @@ def wait(page: gr.Blocks) -> None:
 
 def _name(file: dict[str, Any]) -> str:
     return file["orig_name"] or Path(file["path"]).name
+
+
+def _uploaded(**options: Any) -> gr.File:
+    """A place for files that a visitor uploads. gradio would also fetch addresses, and other machines' secrets so."""
+    place = gr.File(**options)
+    own = place.async_move_resource_to_block_cache
+
+    async def no_address(resource: Any) -> Any:
+        if re.match(r"[a-z][a-z0-9+.-]*://", str(resource), re.I):
+            raise gr.Error("This page fetches no addresses. Upload the picture.", print_exception=False)
+        return await own(resource)
+
+    setattr(place, own.__name__, no_address)
+    return place
 
 
 def _place(file: dict[str, Any]) -> Path:
@@ -249,13 +301,25 @@ def _shown(predictor: Predictor, picture: bytes) -> tuple[str, str, str]:
     return _said(prediction), f'<h2>From the picture to 28×28</h2><div class="steps">{steps}</div>', maps
 
 
+def _examples() -> str:
+    """A button for each example that is here; installed apart from its repository, mnistlab has none."""
+    paths = [path for path in (home() / "data" / "samples" / name for name in SAMPLES) if path.is_file()]
+    buttons = "".join(
+        f'<button type="button" aria-label="Example {number}" '
+        f'data-picture="{base64.b64encode(path.read_bytes()).decode()}">{_thumbnail(path)}</button>'
+        for number, path in enumerate(paths, start=1)
+    )
+    return f'<div class="examples">{"Or take one of these: " if buttons else ""}{buttons}</div>'
+
+
 def _said(prediction: Prediction) -> str:
     bars = "".join(
         f'<b>{escape(name)}</b><span class="track"><i style="width: {chance:.2%}"></i></span><span>{chance:.1%}</span>'
         for name, chance in zip(prediction.classes, prediction.probabilities.tolist(), strict=True)
     )
     warning = f'<p class="warning">{escape(prediction.warning)}</p>' if prediction.warning else ""
-    verdict = escape(str(replace(prediction, warning="")))
+    verdict = str(replace(prediction, warning=""))
+    verdict = escape(verdict[:1].upper() + verdict[1:] if prediction.strange else verdict)
     return f'<div role="status"><p class="verdict">{verdict}</p>{warning}</div><div class="bars">{bars}</div>'
 
 
@@ -295,16 +359,35 @@ def _figure(caption: str, pixels: np.ndarray) -> str:
     return f'<figure><img src="{address}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def _listed(table: pd.DataFrame) -> str:
-    """A row a file, and a link that holds the whole table as CSV."""
+def _listed(table: pd.DataFrame, files: Sequence[Path], order: str) -> str:
+    """How many were read and as what, a link that holds the whole table as CSV, and a row a file with its picture."""
     csv = base64.b64encode(table.to_csv(index=False).encode()).decode()
+    shown = table.assign(picture=[_thumbnail(file) for file in files])
+    if by := ORDERS[order]:
+        shown = shown.sort_values(by, na_position="first", kind="stable")
     rows = ""
-    for row in table.to_dict("records"):
-        read = ("", "") if pd.isna(row["prediction"]) else (row["prediction"], f"{row['confidence']:.1%}")
+    for row in shown.to_dict("records"):
+        read = ("", "") if pd.isna(row["prediction"]) else (escape(str(row["prediction"])), f"{row['confidence']:.1%}")
         name, remark = escape(row["file"]), escape(row["error"] or row["warning"])
-        rows += f"<tr><td>{name}<p>{remark}</p><td>{read[0]}<td>{read[1]}</tr>"
+        rows += f"<tr><td>{row['picture']}<td>{name}<p>{remark}</p><td>{read[0]}<td>{read[1]}</tr>"
+    answers = table["prediction"].value_counts().sort_index()
+    said = ", ".join(f"{escape(str(name))} × {count:,}" for name, count in answers.items())
+    doubtful, unread = int((table["warning"] != "").sum()), int((table["error"] != "").sum())
     return (
+        f"<p>{len(table):,} pictures, {doubtful:,} with a warning, {unread:,} could not be read. "
+        f"{f'Read as {said}.' if said else ''}</p>"
         f'<a download="digits.csv" href="data:text/csv;charset=utf-8;base64,{csv}">Download digits.csv</a>, '
-        "with all ten probabilities of each."
-        f'<div class="rows"><table><tr><th>file<th>digit<th>how sure</tr>{rows}</table></div>'
+        "with the probability of each class."
+        f'<div class="rows"><table><tr><th>picture<th>file<th>read as<th>how sure</tr>{rows}</table></div>'
     )
+
+
+def _thumbnail(file: Path) -> str:
+    """The picture as it was uploaded, small; nothing where it is none."""
+    try:
+        pixels = shrunk(file)[0].numpy()
+    except PictureError:
+        return ""
+    png = io.BytesIO()
+    Image.fromarray(255 - pixels).save(png, "PNG")
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">'

@@ -24,7 +24,7 @@ Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 # several threads read: the last to leave it may leave all warnings switched off.)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 36_000_000  # of a file: a sheet at 600 dots an inch has 35
 MOST_OF = {"JPEG": 50_000_000, "MPO": 50_000_000, "WEBP": 16_000_000}  # two unpack small, the last large
@@ -553,9 +553,13 @@ def _opened(picture: str | Path | bytes | Image.Image) -> Image.Image:
         given = picture
     else:
         raise PictureError(f"A {type(picture).__name__} is no picture; give a file, bytes, a Pillow image or an array.")
+    formats: tuple[str, ...] = FORMATS
+    if not isinstance(given, Image.Image) and _is_heif(given):
+        _know_heif(name)
+        formats = (*FORMATS, "HEIF")
     try:
         try:
-            image = given if isinstance(given, Image.Image) else Image.open(given, formats=FORMATS)
+            image = given if isinstance(given, Image.Image) else Image.open(given, formats=formats)
         except Image.DecompressionBombError as error:
             raise PictureError(f"{name} has far more pixels than a picture needs: make it smaller.") from error
         most = MOST_OF.get(image.format or "", MOST_PIXELS)
@@ -571,6 +575,25 @@ def _opened(picture: str | Path | bytes | Image.Image) -> Image.Image:
         raise
     except Exception as error:  # a damaged file can end in almost any of them
         raise PictureError(f"{name} is no picture that can be read ({error}). Save it again as PNG or JPEG.") from error
+
+
+def _is_heif(given: Path | io.BytesIO) -> bool:
+    """Whether a file begins as an iPhone's pictures do."""
+    try:
+        with given.open("rb") if isinstance(given, Path) else io.BytesIO(given.getbuffer()[:12]) as file:
+            head = file.read(12)
+    except OSError:  # which Pillow's own attempt will tell
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+
+
+def _know_heif(name: str) -> None:
+    """Teach Pillow the form of an iPhone's pictures. PictureError where the package for it is missing."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise PictureError(f"{name} is in HEIC, which needs one more package: pip install pillow-heif") from error
+    pillow_heif.register_heif_opener()
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """A picture, or a folder of them → which digit it is, how sure that is, and when it is better not to answer."""
 
 import os
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -16,7 +17,7 @@ from mnistlab.analysis.predictions import DOUBT, Predictions
 from mnistlab.data.digits import TEN, called, normalise
 from mnistlab.networks.inference import lay_out, rows
 from mnistlab.networks.layers import folded, in_a_row
-from mnistlab.paths import home
+from mnistlab.paths import shipped
 from mnistlab.reading.picture import SUFFIXES, Picture, PictureError, Preparation, prepare
 from mnistlab.runs import Run, load
 
@@ -34,6 +35,7 @@ class Prediction:
     probabilities: (10,).  image: (1, 28, 28) uint8, what the network was shown.
     warning: why the answer should not be trusted, in plain words; empty where nothing speaks against it.
     classes: the names of the classes; `digit` is the number of one of them, and `name` its name.
+    strange: whether it looks unlike what the network has learned.
     """
 
     digit: int | None
@@ -43,6 +45,7 @@ class Prediction:
     image: Tensor
     warning: str = ""
     classes: tuple[str, ...] = TEN
+    strange: bool = False
 
     @property
     def name(self) -> str | None:
@@ -50,7 +53,10 @@ class Prediction:
         return None if self.digit is None else self.classes[self.digit]
 
     def __str__(self) -> str:
-        said = f"no {called(self.classes)[:-1]}" if self.digit is None else f"{self.name} ({self.confidence:.1%} sure)"
+        what = called(self.classes)[:-1]
+        said = f"no {what}" if self.digit is None else f"{self.name} ({self.confidence:.1%} sure)"
+        if self.strange:
+            said = f"perhaps no {what}; if it is one, {said}"
         return f"{said}. {self.warning}" if self.warning else said
 
 
@@ -80,8 +86,8 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Predictor":
-        """With the checkpoint at `path`, or models/reader.safetensors, which learned from more hands than MNIST's."""
-        return cls(load(path or home() / "models" / "reader.safetensors"))
+        """With the checkpoint at `path`, or the one that comes with mnistlab and knows more hands than MNIST's."""
+        return cls(load(path or shipped("reader")))
 
     def __repr__(self) -> str:
         what = called(self.classes)[:-1]
@@ -144,7 +150,8 @@ class Predictor:
             (first, second), digits = chances.topk(2)
             confidence, margin = float(first), float(first - second)
             warning = self._warning(count, odd, confidence)
-            predictions.append(Prediction(int(digits[0]), confidence, margin, chances, image, warning, self.classes))
+            found = Prediction(int(digits[0]), confidence, margin, chances, image, warning, self.classes, odd)
+            predictions.append(found)
         return predictions
 
     def _many(self, files: list[Path]) -> Predictions:
@@ -223,7 +230,11 @@ def _files(name: str | Path) -> list[Path]:
     if not _is_many(name):
         return [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        inside = sorted(file for file in path.iterdir() if file.name[0] != ".")
+        files = [file for file in inside if file.suffix.lower() in SUFFIXES]
+        if left_out := [file.name for file in inside if file not in files]:
+            more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+            warnings.warn(f"{path}: left out {', '.join(left_out[:5])}{more}.", stacklevel=4)
         remedy = f"Put some there, named *{', *'.join(sorted(SUFFIXES))}."
     else:
         files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))

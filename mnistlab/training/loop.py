@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -75,12 +76,13 @@ def fit(
     losses: list[Tensor] = []
     keep_freed_memory()
 
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), shared_norms(model):
+    generators = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(generators), shared_norms(model), ExitStack() as stack:
         layout = lay_out(model.to(device, number))
         if config.crop:
             _try_crops(model)
         optimizers = make_optimizers(model, config)
-        run = State(state, [model, *optimizers], this_run, steps, save_every)
+        run = stack.enter_context(State(state, [model, *optimizers], this_run, steps, save_every))
         replica = DistributedDataParallel(model) if count > 1 else model
         show = progress(steps, run.step) if show_progress and rank == 0 else None
         if watch:
@@ -107,6 +109,8 @@ def fit(
                 watch(run.step, model)
             epoch_ends = run.step % epoch_steps == 0 or run.step == steps
             if run.step % row_every and not epoch_ends:
+                if show:
+                    show(run.step, run.history, False)
                 continue
 
             values = (total(torch.stack(losses)) / count).tolist()
@@ -122,7 +126,7 @@ def fit(
             ended = run.step == steps or exhausted(measured, config.patience)
             run.keep(ended)
             if show:
-                show(run.history)
+                show(run.step, run.history, ended)
             if ended:
                 break
 

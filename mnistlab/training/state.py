@@ -23,6 +23,13 @@ class TrainingError(RuntimeError):
     """Training cannot start or go on; the message says why and what to try."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A training that was interrupted. In a notebook it shows itself as one line, not as a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
 class State:
     """How far a run of `steps` steps has come. If `path` exists, the run goes on from there; None keeps nothing.
 
@@ -51,6 +58,23 @@ class State:
         self.best: dict[str, Tensor] = found["best"]
         self._saved = time.perf_counter()
         self._started: float = self._saved - found["seconds"]
+
+    def __enter__(self) -> "State":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """An interruption says how the run goes on."""
+        if kind is not KeyboardInterrupt:
+            return
+        said = f"Interrupted after step {self.step:,} of {self.steps:,}."
+        if self.path is None:
+            raise Interrupted(
+                f"{said} With fit(…, state='run.state') it would have been kept, to go on from."
+            ) from None
+        kept = f"{self.path} keeps it: the same call" if self.path.exists() else "Nothing was kept yet: the same call"
+        raise Interrupted(
+            f"{said} {kept} goes on{' from there' if self.path.exists() else ' from the start'}."
+        ) from None
 
     @property
     def seconds(self) -> float:

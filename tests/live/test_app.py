@@ -1,5 +1,6 @@
 """The page that reads digits: over HTTP, and in a browser, each answer compared with Predictor's own."""
 
+import asyncio
 import base64
 import io
 import os
@@ -26,6 +27,7 @@ import httpx
 from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Page, expect
 
+from mnistlab.__main__ import main
 from mnistlab.figures import colours
 from mnistlab.live import app
 from mnistlab.reading import picture
@@ -268,7 +270,7 @@ def test_each_stroke_is_answered(open_page):
     expect(verdict).to_have_text(re.compile(r"^1 \(\d+\.\d% sure\)$"))
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_text("Nothing to read yet.")).to_be_visible()
-    expect(page.locator(".ml img")).to_have_count(0)
+    expect(page.locator(".steps img")).to_have_count(0)
     draw(page, (0.3, 0.2), (0.7, 0.2), (0.45, 0.8))
     expect(verdict).to_have_text(re.compile(r"^7 \("))
     page.get_by_role("tab", name="Many files").click()
@@ -321,13 +323,99 @@ def test_many_files_make_a_table_and_a_csv(open_page, predictor, tmp_path):
     pd.testing.assert_frame_equal(table, wanted, atol=1e-5)
 
     for (_, row), shown in zip(expected.table.iterrows(), rows.all()[1:], strict=True):
-        name, digit, sure = shown.locator("td").all_inner_texts()
+        picture, name, digit, sure = shown.locator("td").all_inner_texts()
+        assert picture.strip() == "" and shown.locator("img").count() == (row["error"] == "")
         assert name.split("\n")[0] == row["file"] and name.split("\n")[-1].strip() in (
             row["file"],
             row["error"] or row["warning"],
         )
         read = ("", "") if pd.isna(row["prediction"]) else (str(row["prediction"]), f"{row['confidence']:.1%}")
         assert (digit, sure) == read
-    assert page.locator(".rows img").count() == 0
+    expect(page.get_by_text("4 pictures, 1 with a warning, 1 could not be read. Read as 4 × 1, 9 × 1.")).to_be_visible()
+    page.get_by_label("least sure first").check()
+    expect(rows.nth(1).locator("td").nth(3)).to_have_text("", timeout=30_000)
+    expect(rows.nth(4).locator("td").nth(3)).to_have_text(
+        f"{max(predictor.predict(NINE).confidence, predictor.predict(SAMPLES / 'palette_4_3.gif').confidence):.1%}"
+    )
+    assert page.locator(".rows img[src=x]").count() == 0
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_an_example_is_read(open_page, predictor):
+    page = open_page(viewport={"width": 1280, "height": 900})
+    page.get_by_label("Example 1").click()
+    expect(page.locator("p.verdict")).to_have_text(str(predictor.predict(SAMPLES / app.SAMPLES[0])), timeout=30_000)
+
+
+def test_what_looks_like_no_digit_is_no_headline(open_page, predictor):
+    letter = SAMPLES / "others" / "letter_A.png"
+    picture = (
+        letter
+        if letter.exists()
+        else next(
+            path
+            for path in sorted((SAMPLES / "others").glob("*.*"))
+            if path.suffix in (".png", ".jpg") and predictor.predict(path).strange
+        )
+    )
+    said = predictor.predict(picture)
+    assert said.strange and str(said).startswith("perhaps no digit; if it is one, ")
+    page = open_page(viewport={"width": 1280, "height": 900})
+    choose(page, picture)
+    expect(page.locator("p.verdict")).to_contain_text("Perhaps no digit; if it is one, ", timeout=30_000)
+
+
+def test_no_address_is_fetched(predictor):
+    """gradio would fetch a public one; the page refuses it before anything goes out."""
+    page = app.build(predictor)
+    places = [block for block in page.blocks.values() if type(block).__name__ == "File"]
+    assert len(places) == 2
+    for place in places:
+        for address in ("https://example.org/a.png", "HTTP://10.0.0.1/", "ftp://example.org/a.png"):
+            with pytest.raises(app.gr.Error, match="fetches no addresses"):
+                # in a thread of its own, because playwright's loop runs in this one
+                ThreadPoolExecutor(1).submit(asyncio.run, place.async_move_resource_to_block_cache(address)).result()
+
+
+def test_with_a_password_nobody_comes_in_without_it(predictor):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    page = app.launch(predictor, port=port, auth=("ann", "secret"), root_path="/proxy/7860")
+    try:
+        assert httpx.get(f"http://127.0.0.1:{port}/config").status_code == 401
+        login = {"username": "ann", "password": "wrong"}
+        assert httpx.post(f"http://127.0.0.1:{port}/login", data=login).status_code == 400
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            assert client.post("/login", data=login | {"password": "secret"}).status_code == 200
+            assert "/proxy/7860" in client.get("/config").text
+    finally:
+        page.close(verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--host", "0.0.0.0"], "Open to every machine that can reach this one, without a password; --auth sets one."),
+        (["--host", "0.0.0.0", "--auth", "ann:x"], "Open to every machine that can reach this one, with the password."),
+        (["--share"], "Open to everybody who has the address, without a password; --auth sets one."),
+        ([], ""),
+    ],
+)
+def test_who_can_come_is_said(monkeypatch, capsys, words, said):
+    asked = {}
+
+    class Served:
+        local_url, share_url = "http://here", "http://there" if "--share" in words else None
+
+    monkeypatch.setattr(app, "launch", lambda predictor, **options: asked.update(options) or Served())
+    monkeypatch.setattr(app, "wait", lambda page: None)
+    assert main(["app", "--open", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "http://here (Ctrl-C ends it)" and lines[-1] == (said or lines[0])
+    assert asked["in_browser"] and asked["share"] == ("--share" in words)
+
+
+def test_half_a_password_is_none(capsys):
+    assert main(["app", "--auth", "ann"]) == 2 and "as in ann:secret" in capsys.readouterr().err

@@ -1,9 +1,13 @@
 """Pictures and folders of them are read; what cannot be read is said; tables become files that others can open."""
 
 import csv
+import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -230,12 +234,15 @@ def test_the_command_line(folder, capsys):
     assert main(command) == 1  # one file is broken
     said = capsys.readouterr()
     assert said.out.count(".png: ") == 20 and "broken.png" not in said.out and "% sure)" in said.out
-    error, summary = said.err.splitlines()
+    error, summary, answers = said.err.splitlines()
     assert error.startswith(f"error: {folder / 'broken.png'} is no picture")
     assert re.fullmatch(r"21 pictures: 20 read(, \d+ of them with a warning)?, 1 could not be read", summary)
+    assert re.fullmatch(r"read as: (\d+ × \d(, )?)+; mean confidence \d+\.\d%", answers)
     assert "p0" not in pd.read_csv(folder / "out.csv").columns
     assert main([*command, "--show-probabilities"]) == 1
-    assert {"p0", "p9"} <= set(pd.read_csv(folder / "out.csv").columns) and "0: " in capsys.readouterr().out
+    assert {"p0", "p9"} <= set(pd.read_csv(folder / "out.csv").columns) and re.search(
+        r"    \d: \d", capsys.readouterr().out
+    )
     assert len(json.loads((folder / "out.json").read_text())) == 21
     (folder / "broken.png").unlink()
     assert main(["predict", str(folder)]) == 0 and "error" not in capsys.readouterr().err
@@ -275,3 +282,46 @@ def test_the_command_line_keeps_what_was_read_before_ctrl_c(folder, tmp_path, ca
     said = capsys.readouterr()
     assert said.out.count(".png: ") == 16 and said.err.endswith("Stopped after 16 of 20 pictures.\n")
     assert len(pd.read_csv(tmp_path / "read.csv")) == 16
+
+
+def test_a_picture_through_stdin_and_a_folders_other_files(folder, capsys, monkeypatch):
+    class Stdin:
+        buffer = io.BytesIO((folder / "00.png").read_bytes())
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    assert main(["predict", "-"]) == 0
+    assert re.match(r"stdin: \d \(", capsys.readouterr().out)
+    (folder / "broken.png").unlink()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "scan").mkdir()
+    with pytest.warns(UserWarning, match=r"left out notes\.txt, scan\.") as caught:
+        assert main(["predict", str(folder)]) == 0
+    assert len(caught) == 1
+
+
+def test_only_what_is_likely_is_listed(folder, capsys):
+    assert main(["predict", str(folder / "00.png"), "--show-probabilities"]) == 0
+    shares = capsys.readouterr().out.splitlines()[1].split("  ")
+    values = [float(share.split(": ")[1].rstrip("%")) for share in shares if share.strip()]
+    assert values == sorted(values, reverse=True) and min(values) >= 0.1 and len(values) < 10
+
+
+def test_an_iphones_picture_is_read(predictor, tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    photo = ml.home() / "data" / "samples" / "photo_ruled_9_2.jpg"
+    pillow_heif.from_pillow(Image.open(photo)).save(tmp_path / "IMG_1.HEIC", quality=90)
+    for picture in (tmp_path / "IMG_1.HEIC", (tmp_path / "IMG_1.HEIC").read_bytes()):
+        assert predictor.predict(picture).digit == predictor.predict(photo).digit
+    assert len(predictor.predict_all(tmp_path)) == 1
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ml.PictureError, match=r"is in HEIC, which needs one more package: pip install pillow-heif"):
+        predictor.predict(tmp_path / "IMG_1.HEIC")
+
+
+@pytest.mark.parametrize("page", ["cp932", "cp437", "cp850", "ascii"])
+def test_any_console_takes_what_is_said(page):
+    """Japanese and old Windows consoles know no · and no …"""
+    program = "import typer; from mnistlab.__main__ import main; main(['--version']); typer.echo('·…×→')"
+    environment = os.environ | {"PYTHONIOENCODING": page, "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
