@@ -15,15 +15,16 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mnistlab needs Python 3.11 or newer. Name one you have: make PYTHON=python3.12 setup"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@echo "Installing mnistlab and what it needs into .venv: about 5 GB, most of it PyTorch, and some minutes."
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 data: setup  ## fetch MNIST into data/ where it is missing
 	@$(BIN)/python -m mnistlab data
 
 lab: data  ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks \
-		$$([ "$$(id -u)" = 0 ] && echo --allow-root)
+	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_dataset.ipynb \
+		--LabApp.news_url=None $$([ "$$(id -u)" = 0 ] && echo --allow-root)
 
 test: setup  ## run every test and every notebook
 	$(BIN)/python -m pytest -n 2

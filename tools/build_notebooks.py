@@ -11,6 +11,7 @@ writes to stderr, is left as it was.
 
 import ast
 import base64
+import re
 import sys
 from hashlib import md5
 from pathlib import Path
@@ -66,9 +67,14 @@ def execute(path: Path) -> nbformat.NotebookNode:
             if output.get("name") == "stderr":
                 raise SystemExit(f"{path.name} writes to stderr, which readers would see:\n{output.text}")
             output.pop("transient", None)
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)  # dead without its kernel
+            if "application/vnd.jupyter.widget-view+json" in (data := output.get("data", {})):
+                data.clear()  # dead without its kernel, for which there is the page beside it
+            if "text/html" in data:
+                data["text/html"] = re.sub(r' data-beside="\w+"', "", data["text/html"])
             if picture := output.get("metadata", {}).get("image/png"):
                 picture["name"] = f"{path.stem[:2]}_{maker(cell.source)}"
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -85,6 +85,6 @@ def _lines(steps: int) -> Show:
             row = history[-1]
             val = f", {row['val_accuracy']:.2%} of the validation digits right" if "val_accuracy" in row else ""
             said = f"epoch {row['epoch']:g}, step {step:,} of {steps:,}: loss {row['train_loss']:.4f}{val}"
-            print(f"{said}, after {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{said}, after {row['seconds']:.0f} s\n")
 
     return show

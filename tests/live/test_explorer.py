@@ -977,3 +977,30 @@ def test_samples_are_the_first_of_each_class(test_digits):
         assert base64.b64decode(each["pixels"]) == first.numpy().tobytes()
     unlabelled = explorer.samples(ml.Digits(test_digits.images[:1], None, "mine"))
     assert [each["label"] for each in unlabelled] == [None]
+
+
+def test_a_network_of_26_letters(opened, offline):
+    """Every letter has its row, in order; the surest is named, and so is what it is set against."""
+    names = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    model = ml.Compact(1, classes=26).eval()
+    digits = ml.Digits(offline.images[:2], torch.tensor([3, 25]), "letters", "test", names)
+    page = opened(ml.Run(model, classes=names), digits)
+    rows = page.locator(".bars button")
+    assert [row.split("\n")[0] for row in rows.all_inner_texts()] == list(names)
+    chances = ml.predict(model, digits).probabilities[0]
+    first, second = np.argsort(-chances)[:2]
+    expect(page.locator(".verdict b")).to_have_text(names[first])
+    expect(page.locator(".verdict")).to_contain_text(f"points ahead of {names[second]}")
+    expect(rows.nth(int(first))).to_contain_text(f"{100 * chances[first]:.1f}%")
+    assert page.locator(".samples button").first.get_attribute("aria-label") == "Take this D"
+    rows.nth(int(first)).click()
+    choice = page.locator(".sum select")
+    expect(choice).to_have_value(str(second))
+    assert choice.locator("option").all_inner_texts() == [name for n, name in enumerate(names) if n != first]
+    expect(page.locator(".sum")).to_contain_text(f"Why {names[first]} and not ")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".said")).to_contain_text("Draw a sign")
+    assert "igit" not in page.locator(".explorer").inner_text()
+    for width in (1200, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -15,6 +15,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -74,11 +76,14 @@ def test_the_library_needs_no_anywidget_and_the_widget_says_what_it_needs():
     assert "ImportError: The widget needs anywidget. Get it with: pip install -e .[notebooks]" in done.stderr
 
 
-def test_where_no_kernel_runs_the_page_stands_for_it(test_digits):
-    shown = Explorer(ml.CNN(), digits=test_digits[:2])
-    data, _ = shown._repr_mimebundle_()
-    assert data["text/html"] == explorer.show(ml.CNN(), test_digits[:2]).html
-    assert "application/vnd.jupyter.widget-view+json" in data
+def test_where_no_kernel_runs_the_page_stands_for_it(test_digits, monkeypatch):
+    shown, outputs = Explorer(ml.CNN(), digits=test_digits[:2]), []
+    monkeypatch.setattr("IPython.display.display", lambda thing, **_: outputs.append(thing))
+    shown._ipython_display_()
+    view, page = outputs
+    assert list(view) == ["application/vnd.jupyter.widget-view+json"]
+    beside = f' data-beside="{shown.mark}"'
+    assert page.data.replace(beside, "") == explorer.show(ml.CNN(), test_digits[:2]).html and beside in page.data
     assert (shown.network, shown.weights) == (explorer.packed(ml.CNN())[0] | {}, explorer.packed(ml.CNN())[1])
     pad = Explorer()
     assert pad.network is None and pad.digits == [] and pad.weights == b""
@@ -90,7 +95,7 @@ def test_a_widget_folds_and_packs_its_network_once(test_digits, monkeypatch):
     packed, asked = explorer.packed, []
     monkeypatch.setattr(explorer, "packed", lambda run: asked.append(run) or packed(run))
     model = ml.CNN()
-    Explorer(model, digits=test_digits[:2])._repr_mimebundle_()
+    Explorer(model, digits=test_digits[:2])._ipython_display_()
     assert asked == [model]
 
 
@@ -547,6 +552,7 @@ def test_in_jupyterlab_python_answers_each_stroke(lab, browser):
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
     run(0)
     expect(first.locator(".pad")).to_be_visible(timeout=60_000)
+    expect(first.locator(".mnistlab-explorer")).to_be_hidden(timeout=10_000)  # one pad is enough
     draw(first.locator(".pad"), (0.2, 0.5), (0.8, 0.5))
     expect(first.locator(".said")).to_have_text(re.compile(r"\d+ of 78400 are dark, \d+ of 784 light"), timeout=20_000)
     width, length = 20, 0.6 * 280
@@ -563,3 +569,22 @@ def test_in_jupyterlab_python_answers_each_stroke(lab, browser):
     run(1)
     expect(printed).to_have_text("None")
     page.close()
+
+
+def test_executed_and_exported_by_nbconvert_it_is_alive_without_a_network(tmp_path, browser):
+    """As `jupyter nbconvert --execute --to html` does it, and as a page that is opened offline."""
+    source = (
+        "from mnistlab.live.explorer.widget import Explorer\nimport mnistlab as ml\nExplorer(ml.Run(ml.CNN().eval()))"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    html, _ = HTMLExporter().from_notebook_node(notebook)
+    (tmp_path / "page.html").write_text(html, encoding="utf-8")
+    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    pad = page.locator(".pad")
+    expect(pad).to_be_visible(timeout=30_000)
+    draw(pad, (0.5, 0.2), (0.5, 0.8))
+    expect(page.locator(".verdict")).to_have_text(re.compile("sure"))
+    context.close()

@@ -12,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 import mnistlab as ml
+from mnistlab.course import own_data
 from mnistlab.live import explorer, player
 from tools.build_notebooks import figures, maker, stamp
 
@@ -182,6 +183,23 @@ def test_runs_offline(path, monkeypatch):
     ).execute()
     said = "".join(str(o.get("data", o.get("text"))) for cell in code(notebook) for o in cell.outputs)
     assert "scikit-learn digits (offline stand-in, not MNIST)" in said
+
+
+@pytest.mark.slow
+def test_the_notebook_on_your_own_data_runs_on_a_folder_of_yours(tmp_path, monkeypatch):
+    """Five classes of different sizes, whose files don't say who drew them."""
+    monkeypatch.setenv("MNISTLAB_DATA", "offline")
+    drawn = own_data.draw_signs(tmp_path / "drawn", people=6, each=4)
+    for number, sign in enumerate(("A", "H", "circle", "square", "triangle")):
+        (tmp_path / "mine" / sign).mkdir(parents=True)
+        for file in sorted((drawn / sign).iterdir())[number:]:
+            file.rename(tmp_path / "mine" / sign / f"scan {len(list((tmp_path / 'mine' / sign).iterdir()))}.png")
+    notebook = nbformat.read(ROOT / "notebooks" / "12_your_own_data.ipynb", as_version=4)
+    setup = next(cell for cell in notebook.cells if cell.source.startswith("OWN = None"))
+    setup.source = setup.source.replace("OWN = None", f"OWN = {str(tmp_path / 'mine')!r}")
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    said = "".join(str(o.get("data", o.get("text"))) for cell in code(notebook) for o in cell.outputs)
+    assert "classes: A, H, circle, square, triangle" in said and "knows A, H, circle, square, triangle" in said
 
 
 def test_importing_the_library_leaves_matplotlib_alone():

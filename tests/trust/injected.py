@@ -47,7 +47,7 @@ from mnistlab.course.check import Verdict
 from mnistlab.figures import plots
 from mnistlab.live import player
 folder, name, evil = Path("handed in"), {name!r}, {evil!r}
-predictions = ml.Predictor.load().predict_all(folder)
+predictions = ml.Predictor.load().predict_all("handed in/*.[jp][pn]g")
 predictions.table
 ---
 digits = ml.load_digits("train", folder / name)
@@ -89,7 +89,7 @@ def pages(home: Path) -> list[Path]:
         export.write(ml.load(checkpoint), home / f"{NAME.replace('/', '')}.html"),
         explorer.write(network, home / "network.html", ml.load_digits("test", "offline")[:3]),
     ]
-    return [*found, _site(home)]
+    return [*found, _named_classes(home), _site(home)]
 
 
 def came_alive(browser: "Browser", page: Path) -> list[str]:
@@ -115,6 +115,17 @@ def _checkpoint(folder: Path) -> Path:
     card |= {"metrics": {EVIL: {EVIL: [EVIL]}}, "date": EVIL, "history": [{"step": 1, EVIL: EVIL}], EVIL: EVIL}
     path.write_bytes(save(run.model.state_dict(), {"card": json.dumps(card)}))
     return path
+
+
+def _named_classes(folder: Path) -> Path:
+    """A live page, and what a run says of itself, for classes that are called so."""
+    classes = (NAME, EVIL, *"abcdefgh")
+    run = ml.Run(ml.LeNet().eval(), classes=classes)
+    digits = ml.load_digits("test", "offline")[:2]
+    digits = ml.Digits(digits.images, [0, 1], EVIL, "test", classes)
+    page = explorer.write(run, folder / "classes.html", digits)
+    page.write_text(page.read_text("utf-8").replace("</main>", f"{run._repr_html_()}</main>"), "utf-8")
+    return page
 
 
 def _network() -> nn.Sequential:

@@ -89,7 +89,7 @@ def test_text_stays_text(browser, tmp_path, monkeypatch):
     monkeypatch.setenv("MNISTLAB_HOME", str(tmp_path))
     pages = injected.pages(tmp_path)
     shown = [html.unescape(page.read_text(encoding="utf-8")) for page in pages]
-    assert len(pages) == 3 and "data-evil" in shown[1] and injected.EVIL in shown[2]
+    assert len(pages) == 4 and "data-evil" in shown[1] and injected.EVIL in shown[3]
     for page in pages:
         assert injected.came_alive(browser, page) == []
 

@@ -38,17 +38,20 @@ class Page:
     """The explorer as a piece of HTML, for a notebook's output or any page; it fetches nothing.
 
     network, weights: as `packed` gives them; None and nothing for a pad alone.  digits: as `samples` gives them.
+    beside: the mark of a widget that shows the same; while that is alive on the page, this stays hidden.
     """
 
     network: dict[str, Any] | None
     weights: bytes
     digits: list[dict[str, Any]]
+    beside: str = ""
 
     @cached_property
     def html(self) -> str:
         model = self.network and self.network | {"weights": base64.b64encode(self.weights).decode()}
+        beside = f' data-beside="{self.beside}"' if self.beside else ""
         return (
-            f'<div class="mnistlab-explorer">\n<p>{escape(INSTEAD)}</p>\n'
+            f'<div class="mnistlab-explorer"{beside}>\n<p>{escape(INSTEAD)}</p>\n'
             f'<script type="text/plain" data-part="module">{module()}</script>\n'
             f'<script type="application/json" data-part="model">{_json(model)}</script>\n'
             f'<script type="application/json" data-part="digits">{_json(self.digits)}</script>\n'
@@ -222,10 +225,19 @@ START = """for (const host of document.querySelectorAll(".mnistlab-explorer:not(
   const part = (name) => host.querySelector(`[data-part=${name}]`).textContent;
   const address = URL.createObjectURL(new Blob([part("module")], { type: "text/javascript" }));
   const model = JSON.parse(part("model"));
-  import(address).then(({ mount }) => {
+  const begin = () => import(address).then(({ mount }) => {
     host.explorer = mount(host, model, { digits: JSON.parse(part("digits")) });
     host.explorer.pick(0);
   });
+  if (host.dataset.beside) {  // a widget that shows the same may come to life, or there is no kernel for it
+    const alive = () => document.querySelector(`[data-explorer="${host.dataset.beside}"]`);
+    const look = setInterval(() => {
+      if (alive()) host.hidden = true;
+      if (host.hidden || Date.now() > until) clearInterval(look);
+    }, 200);
+    const until = Date.now() + 60_000;
+    setTimeout(() => host.hidden || begin(), 2000);
+  } else begin();
 }"""
 
 

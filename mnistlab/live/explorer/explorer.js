@@ -817,6 +817,7 @@ function render({ model, el }) {
     const { buffer, byteOffset, byteLength } = model.get(name);
     return new Uint8Array(buffer.slice(byteOffset, byteOffset + byteLength));
   };
+  el.dataset.explorer = model.get("mark"); // so that the page beside it knows that it is alive
   const network = model.get("network");
   let known = null; // the picture on this pad, as Python has it
   const explorer = mount(el, network && { ...network, weights: bytes("weights") }, {

@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
+from secrets import token_hex
 from typing import Any
 
 import torch
@@ -37,6 +39,7 @@ class Explorer(anywidget.AnyWidget):
     picture = traitlets.CBytes().tag(sync=True, echo_update=False)
     digit = traitlets.CBytes().tag(sync=True, echo_update=False)
     said = traitlets.Unicode().tag(sync=True)
+    mark = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -45,8 +48,9 @@ class Explorer(anywidget.AnyWidget):
         digits: Digits | None = None,
     ) -> None:
         self._answer = answer
-        self._page = page = explorer.show(run, digits)
-        super().__init__(network=page.network, weights=page.weights, digits=page.digits)
+        mark = token_hex(8)
+        self._page = page = replace(explorer.show(run, digits), beside=mark)
+        super().__init__(network=page.network, weights=page.weights, digits=page.digits, mark=mark)
 
     @property
     def image(self) -> Image.Image | None:
@@ -70,7 +74,14 @@ class Explorer(anywidget.AnyWidget):
         except Exception as error:  # Jupyter would hide it in a log
             self.said = f"{type(error).__name__}: {error}"
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As a widget, and, for where no kernel runs, as the page that lives without one."""
-        data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
-        return data | {"text/html": self._page.html}, metadata
+    def _ipython_display_(self) -> None:
+        """As a widget; and below it, hidden while that is alive, as the page that needs no kernel.
+
+        They are two outputs, because of one with both, nbconvert takes the widget, and shows nothing.
+        """
+        from IPython.display import HTML, display
+
+        data, metadata = super()._repr_mimebundle_() or ({}, {})
+        view = {name: data[name] for name in data if "widget" in name}
+        display(view, metadata=metadata, raw=True)
+        display(HTML(self._page.html))
