@@ -192,7 +192,7 @@ def train(
         device=device.value,
         precision=precision.value,
         seed=seed,
-        crop=ml.TrainConfig.crop if network.takes_crops else 0.0,
+        crop=ml.TrainConfig.crop if network.takes_crops and not patience else 0.0,
     )
     out = out or ml.home() / "models" / "runs" / model
     state = out / "unfinished.state"
@@ -224,22 +224,26 @@ def train(
             raise typer.Exit(130) from None
 
 
-def _images(data: str | None, split: str, plain: bool) -> "ml.Digits":
-    """MNIST's digits, or the pictures that --data names."""
-    return ml.load_images(data, split, form="plain" if plain else "mnist") if data else ml.load_digits(split)
+def _images(data: str | None, split: str, plain: bool, classes: "tuple[str, ...] | None" = None) -> "ml.Digits":
+    """MNIST's digits, or the pictures that --data names, whose classes are in this order."""
+    if data is None:
+        return ml.load_digits(split)
+    return ml.load_images(data, split, form="plain" if plain else "mnist", classes=classes)
 
 
 def _parted(data: str | None, plain: bool) -> "tuple[ml.Digits, ml.Digits, ml.Digits]":
     """Digits to learn from, to watch the learning by, and to judge on at the end."""
     from dataclasses import replace
 
+    from mnistlab.data.digits import NoSplitError
+
     learn = _images(data, "train", plain)
     try:
-        test = _images(data, "test", plain)
-    except ml.DataError:  # of pictures of one's own there may be no others
-        if not data:
-            raise
+        test = _images(data, "test", plain, learn.classes)
+    except NoSplitError:  # of pictures of one's own there may be no others
         test = replace(learn, labels=None)
+    if test.labels is not None and test.classes != learn.classes:
+        raise ValueError(f"The test pictures are of {', '.join(test.classes)}, and not of {', '.join(learn.classes)}.")
     if test.labels is None:
         learn, test = learn.split(0.15, seed=0)
         test = replace(test, split_name=f"held back from {data or 'train.csv'}")
@@ -299,10 +303,9 @@ def evaluate(
     """
     from mnistlab.hardware import keep_freed_memory
 
-    run, digits = _load(checkpoint), _images(data, split.value, plain)
+    run = _load(checkpoint)
+    digits = _images(data, split.value, plain)
     keep_freed_memory()
-    if digits.labels is not None and run.classes != digits.classes:
-        raise ValueError(f"The network knows {', '.join(run.classes)}; these are {', '.join(digits.classes)}.")
     predictions = run.predict(digits)
     if digits.labels is None:
         typer.echo(f"{digits}: nobody gave labels, so these are the answers, not the errors")
@@ -420,6 +423,8 @@ def animate(
         raise ValueError(f"There is no test {digits.what[:-1]} {index}; there are 0 to {len(digits) - 1}.")
     truth = None if digits.labels is None else int(digits.labels[index])
     run = _load(checkpoint)
+    if run.classes != digits.classes:
+        raise ValueError(f"The network knows {', '.join(run.classes)}; these are {', '.join(digits.classes)}.")
     trace = ml.trace(run.model, digits.images[index], truth, run.classes)
     film = ml.films.forward(trace)
     path = film.save(out)
@@ -451,7 +456,7 @@ def app_(
     host: Annotated[str, Option(help="Who may come: 127.0.0.1 this machine, 0.0.0.0 the network.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Where to listen.", min=1, max=65535)] = 7860,
     auth: Annotated[str | None, Option(help="Ask for this name and password.", metavar="USER:PASSWORD")] = None,
-    share: Annotated[bool, Option("--share", help="Open a tunnel for three days, as for Colab.")] = False,
+    share: Annotated[bool, Option("--share", help="Open a tunnel through gradio's servers, as for Colab.")] = False,
     root_path: Annotated[
         str | None, Option(help="Where a proxy puts it, such as /user/ann/proxy/7860 on JupyterHub.")
     ] = None,
@@ -474,10 +479,9 @@ def app_(
         in_browser=open_,
     )
     typer.echo(f"{page.local_url} (Ctrl-C ends it)")
-    if url := getattr(page, "share_url", None):
-        typer.echo(url)
-    if share or host not in ("127.0.0.1", "localhost", "::1"):
-        whom = "everybody who has the address" if share else "every machine that can reach this one"
+    shared = getattr(page, "share_url", None)  # where the tunnel could not be had, gradio has said so
+    if shared or host not in ("127.0.0.1", "localhost", "::1"):
+        whom = f"everybody who has the address {shared}" if shared else "every machine that can reach this one"
         typer.echo(f"Open to {whom}, {'with the password' if auth else 'without a password; --auth sets one'}.")
     app.wait(page)
 

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from mnistlab import __version__
 from mnistlab.analysis.predictions import Predictions, predict
 from mnistlab.data.augmentation import Augmentation
-from mnistlab.data.digits import TEN, Digits
+from mnistlab.data.digits import TEN, DataError, Digits, numbered
 from mnistlab.networks import models as networks
+from mnistlab.networks.inference import logits
 from mnistlab.paths import written_whole
 from mnistlab.reading.familiarity import Familiarity
 from mnistlab.training.config import TrainConfig
@@ -102,12 +103,21 @@ class Run:
     def kept(self) -> str:
         """Where the validation digits decided: which epoch's weights these are, of how many, as a sentence."""
         found = self.metrics.get("epochs")
-        if not (isinstance(found, dict) and {"kept", "of", "judge"} <= set(found)):
+        if not (isinstance(found, dict) and {"kept", "of", "judge", "done", "planned"} <= set(found)):
             return ""
-        return f"epoch {found['kept']} of {found['of']} was kept, judged by the validation {found['judge']}"
+        said = [f"stopped after {found['done']} of {found['planned']} epochs"] * (found["done"] != found["planned"])
+        if self.config and self.config.keep == "best":
+            said.append(f"epoch {found['kept']} of {found['of']} was kept, judged by the validation {found['judge']}")
+        return "; ".join(said)
 
     def predict(self, digits: Digits, batch_size: int = 100) -> Predictions:
-        """What the network says of every digit, its confidence calibrated by `temperature`."""
+        """What the network says of every digit, its confidence calibrated by `temperature`.
+
+        DataError for labelled digits of other classes than those that the network learned.
+        """
+        if digits.labels is not None and digits.classes != self.classes:
+            said = f"The network knows {', '.join(self.classes)}; these are {', '.join(digits.classes)}."
+            raise DataError(f"{said} replace(digits, labels=None) gives its answers all the same.")
         return predict(self.model, digits, temperature=self.temperature, batch_size=batch_size, classes=self.classes)
 
     def card(self) -> dict[str, Any]:
@@ -140,7 +150,7 @@ class Run:
     def _tensors(self) -> dict[str, Tensor]:
         familiar = self.familiar.tensors() if self.familiar else {}
         tensors = self.model.state_dict() | {FAMILIAR + name: tensor for name, tensor in familiar.items()}
-        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        return {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}  # two may share memory
 
     def _facts(self) -> dict[str, str]:
         """What a reader wants to know first. A card that somebody else wrote may hold anything."""
@@ -260,8 +270,12 @@ def _fitting(weights: dict[str, Tensor]) -> tuple[type[nn.Module], dict[str, Any
 
 def _numbered(model: nn.Module) -> tuple[str, ...]:
     """The names of classes that nobody has named."""
-    count = model.arguments["classes"] if isinstance(model, OURS) else len(TEN)
-    return tuple(str(label) for label in range(count))
+    if isinstance(model, OURS):
+        return numbered(model.arguments["classes"])
+    try:
+        return numbered(logits(model, torch.zeros(1, 1, 28, 28, dtype=torch.uint8)).shape[1])
+    except Exception:  # a network of somebody's own can fail in any way, and will say so when it's used
+        return TEN
 
 
 def _shapes(network: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Tensor]:
@@ -303,7 +317,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if len(inside) > 1:
         raise CheckpointError(
             f"{path} holds the weights of several networks ({', '.join(inside)}). Save the one you want: "
-            f"torch.save(torch.load(path)[{inside[0]!r}], path)."
+            f"torch.save(torch.load(path)[{inside[0]!r}], 'one.pth')."
         )
     if not inside:
         raise CheckpointError(f"{path} is not a state_dict. Save it again as torch.save(model.state_dict(), path).")

@@ -163,3 +163,62 @@ def test_answers_where_nobody_knows_the_labels(tmp_path, monkeypatch, capsys, of
     assert main(["evaluate"]) == 0
     said = capsys.readouterr().out
     assert "nobody gave labels" in said and "mean confidence" in said and said.count("\n") >= 10
+
+
+def test_a_network_reads_pictures_as_it_learned_them(folder, tmp_path):
+    """One that learned pictures as they are must not be shown what was cropped and centred."""
+    plain = ml.load_images(folder, form="plain")
+    run = ml.fit(ml.MLP(0, 9), plain, config=replace(CONFIG, crop=0, epochs=1), show_progress=False)
+    predictor = ml.Predictor(ml.load(run.save(tmp_path / "plain.safetensors")))
+    files = sorted((folder / "A").iterdir())
+    expected = ml.predict(run.model, plain[: len(files)]).probabilities
+    for file, row in zip(files[:3], expected, strict=False):
+        np.testing.assert_allclose(predictor.predict(file).probabilities, row, atol=1e-4)
+    np.testing.assert_allclose(predictor.predict_all(folder / "A").probabilities, expected, atol=1e-4)
+    with pytest.raises(explorer.ExplorerError, match="only shrunk"):
+        explorer.show(run)
+
+
+def test_digits_that_are_not_their_numbers(offline, tmp_path):
+    """Folders called 3 and 7: the answer is 3, and not class 0."""
+    chosen = offline[(offline.labels == 3) | (offline.labels == 7)][:60]
+    digits = ml.Digits(chosen.images, (chosen.labels == 7).long(), "two digits", "train", ("3", "7"))
+    run = ml.fit(ml.Compact(0, 2), digits, digits, replace(CONFIG, epochs=2), show_progress=False)
+    predictions = run.predict(digits)
+    assert list(ml.analysis.per_digit(predictions).index) == ["3", "7"]
+    assert set(predictions.named()["prediction"]) <= {"3", "7"}
+    assert (
+        digits.what == "digits"
+        and ml.Predictor(run).predict(ml.home() / "data/samples/canvas_black_3_3.webp").name in "37"
+    )
+
+
+def test_a_network_of_ones_own_has_as_many_names_as_answers(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 26))
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    run = ml.load(tmp_path / "own.pth", model=model)
+    assert len(run.classes) == 26
+    assert ml.Predictor(ml.Run(model)).predict(torch.full((28, 28), 0.0)).digit is None
+    norm = torch.nn.BatchNorm1d(8)
+    twice = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(784, 8), norm, torch.nn.Linear(8, 8), norm, torch.nn.Linear(8, 10)
+    )
+    again = ml.load(ml.Run(twice.eval()).save(tmp_path / "twice.safetensors"), model=twice)
+    assert again.model is twice
+
+
+def test_layers_that_give_no_tensor_are_passed_over(offline):
+    class Rows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.last = torch.nn.LSTM(28, 16, batch_first=True), torch.nn.Linear(16, 10)
+
+        def forward(self, images):
+            return self.last(self.lstm(images[:, 0])[0][:, -1])
+
+    model = Rows()
+    run = ml.fit(model, offline[:64], config=replace(CONFIG, crop=0, epochs=1), show_progress=False)
+    assert ml.evaluate(run.model, offline[:64]).count == 64
+    assert set(ml.activation_statistics(run.model, offline[:8])["name"]) == {"last"}
+    with pytest.raises(ValueError, match="Rows"):
+        ml.trace(run.model, offline.images[0])

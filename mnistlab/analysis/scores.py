@@ -9,7 +9,7 @@ from torch import nn
 
 from mnistlab.analysis.intervals import Evaluation, wilson
 from mnistlab.analysis.predictions import Predictions
-from mnistlab.data.digits import DataError, Digits
+from mnistlab.data.digits import DataError, Digits, numbered
 from mnistlab.networks.inference import logits
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def per_digit(predictions: Predictions) -> "pd.DataFrame":
     table["precision"], table["recall"], table["F1"] = right / read, right / count, 2 * right / (count + read)
     ends = [wilson(*row) if row[1] else (np.nan, np.nan) for row in zip(right.tolist(), count.tolist(), strict=True)]
     table[["low", "high"]] = ends
-    if predictions.what != "digits":
+    if predictions.classes != numbered(len(counts)):
         table.index = pd.Index(predictions.classes)
     return table.rename_axis("digit" if predictions.what == "digits" else "class")
 

@@ -120,7 +120,7 @@ def forms(found: dict[str, Digits], numbers: list[int]) -> Figure:
     """The same pictures in several forms, one row a form."""
     first = next(iter(found.values()))
     alt = f"The same {len(numbers)} pictures in {len(found)} rows: {', '.join(found)}."
-    figure = Figure(10, 2.6, "The same pictures, as they lie on the page and in MNIST's form", alt, first)
+    figure = Figure(10, 2.6, "The same pictures, only shrunk, and in MNIST's form", alt, first)
     for line, (name, pictures) in zip(figure.subplots(len(found), len(numbers)), found.items(), strict=True):
         for axes, number in zip(line, numbers, strict=True):
             draw(bare(axes), pictures.images[number, 0])
@@ -131,7 +131,7 @@ def forms(found: dict[str, Digits], numbers: list[int]) -> Figure:
 def scores(found: dict[str, Predictions]) -> Figure:
     """The share that is right on each kind of test, with Wilson's 95% interval."""
     shares = {name: 100 * predictions.evaluation.accuracy for name, predictions in found.items()}
-    said = ", ".join(f"{share:.1f}% {name}" for name, share in shares.items())
+    said = ", ".join(f"{share:.1f}% with {name}" for name, share in shares.items())
     figure = Figure(
         8.5,
         2.4,
@@ -158,7 +158,7 @@ def widths(counts: list[int], marked: dict[str, int], share: float, of: Digits) 
     here = {
         name: 100 * float(np.subtract(*wilson(round(share * count), count)[::-1])) for name, count in marked.items()
     }
-    said = ", ".join(f"{name} of {count:,} leaves {here[name]:.1f} points open" for name, count in marked.items())
+    said = ", ".join(f"{name} ({count:,}) leaves {here[name]:.1f} points open" for name, count in marked.items())
     alt = f"A curve: the interval around {share:.0%} grows narrower with the number of test pictures."
     figure = Figure(8.5, 3.6, said[0].upper() + said[1:], alt, of)
     axes = figure.subplots()
@@ -187,7 +187,7 @@ def gaps(shares: list[float]) -> Figure:
         "28×28": [to_mnist(page)[0].numpy() for page in drawn],
     }
     alt = "Circles with ever smaller gaps, drawn large and on 28×28 pixels."
-    figure = Figure(10, 3.1, "What 28×28 pixels can't hold, no network can learn", alt)
+    figure = Figure(10, 3.1, "Ever smaller gaps vanish on 28×28 pixels", alt)
     for line, (name, pictures) in zip(figure.subplots(2, len(shares)), rows.items(), strict=True):
         for axes, picture, share in zip(line, pictures, shares, strict=True):
             draw(bare(axes), picture)

@@ -21,6 +21,10 @@ class DataError(ValueError):
     """Digits could not be read; the message names the file and the remedy."""
 
 
+class NoSplitError(DataError):
+    """There are pictures, but none of the split that was asked for."""
+
+
 TEN = tuple("0123456789")
 
 
@@ -30,7 +34,8 @@ class Digits:
 
     images: (N, 1, 28, 28) uint8, ink 255 on paper 0.  labels: (N,) int64, or None where nobody gave them (Kaggle's
     test.csv).  source: what they are, in words that a figure's caption can carry.  classes: the name of each label,
-    from 0 up.  folder: where their files lie, or None for digits that were made.
+    from 0 up.  folder: where their files lie, or None for digits that were made.  form: "mnist" where each was brought
+    to MNIST's size and place, "plain" where pictures were only shrunk.
     NumPy arrays and lists become tensors. DataError, with the remedy, for what is in another form.
     """
 
@@ -40,6 +45,7 @@ class Digits:
     split_name: str = ""
     classes: tuple[str, ...] = TEN
     folder: Path | None = None
+    form: str = "mnist"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", as_images(self.images))
@@ -172,6 +178,11 @@ def normalise(images: Shaped[Tensor, "n 1 h w"]) -> Float32[Tensor, "n 1 h w"]:
 def standardised(images: Shaped[Tensor, "n 1 h w"]) -> Float32[Tensor, "n 1 h w"]:
     """As `normalise`, without a look at what is given, for which a GPU would have to wait."""
     return (images.float() - 255 * MEAN) / (255 * STD)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """The names of classes that nobody has named: their numbers."""
+    return tuple(map(str, range(count)))
 
 
 def called(classes: Sequence[str]) -> str:

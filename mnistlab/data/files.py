@@ -195,6 +195,8 @@ def read_folders(folders: Sequence[Path], form: Form) -> tuple[Tensor, Tensor, l
     kept = [
         (picture, label) for picture, (label, _) in zip(found, pictures, strict=True) if isinstance(picture, Tensor)
     ]
+    if not kept and pictures:
+        raise DataError(f"None of the {len(pictures):,} pictures could be read. {left_out[-1]}")
     if not kept:
         wanted = ", ".join(f"*{suffix}" for suffix in sorted(SUFFIXES))
         raise DataError(f"There is no picture in {folders[0].parent}/*/; name them {wanted}.")

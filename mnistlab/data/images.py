@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mnistlab.data import files
-from mnistlab.data.digits import TEN, DataError, Digits, as_images, as_labels, called
+from mnistlab.data.digits import TEN, DataError, Digits, NoSplitError, as_images, as_labels, called
 from mnistlab.data.sources import PREFIX, WHOLE, fetching
 from mnistlab.paths import home
 
@@ -102,7 +102,10 @@ def _known(known: Known, split: str) -> Digits:
             f"or put torchvision's {known.folder}/raw into {roots[-1]}."
         ) from error
     found = _idx_pair(roots[-1] / known.folder / "raw", known.prefix, split)
-    assert found is not None, "torchvision fetched other files than it used to"
+    if found is None:
+        raise DataError(
+            f"{known.title} arrived without its {split} files. Delete {roots[-1] / known.folder}, and try again."
+        )
     return _digits(*found, known.title, split, known.classes, known.first, known.transposed)
 
 
@@ -112,12 +115,16 @@ def _fetch(known: Known, root: Path) -> None:
     from torchvision import datasets
 
     root.mkdir(parents=True, exist_ok=True)
+    raw, partial = root / known.folder / "raw", root / ".download"
     with filelock.FileLock(root / ".download.lock"), fetching():
-        partial = root / ".download"
+        if all(_idx_pair(raw, known.prefix, split) for split in PREFIX):  # another process has just fetched it
+            return
+        shutil.rmtree(partial / known.folder, ignore_errors=True)  # torchvision would take half a set for a whole one
         options = {"split": known.prefix.split("-")[1]} if known.prefix else {}
         getattr(datasets, known.folder)(partial, download=True, **options)
-        if not (root / known.folder).exists():
-            os.replace(partial / known.folder, root / known.folder)
+        raw.mkdir(parents=True, exist_ok=True)
+        for file in (partial / known.folder / "raw").iterdir():
+            os.replace(file, raw / file.name)
         shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -127,29 +134,18 @@ def _found(path: Path, split: str, form: files.Form, classes: Sequence[str] | No
         return _from_file(path, split, classes, transposed, alone=True)
     if not path.is_dir():
         raise DataError(f"There is no folder or file {path}. Name one, or one of {', '.join(KNOWN)}.")
-    inner = {name: path / name for name in ("train", "test") if (path / name).is_dir()}
-    folders = files.class_folders(inner.get(split, path)) if split in inner or not inner else []
-    if folders and not _pairs(path, split):
-        if split == "test" and not inner:
-            raise DataError(f'{path} has no folder "test". Set some aside: load_images({str(path)!r}).split(0.15).')
-        images, labels, left_out = files.read_folders(folders, form)
-        if left_out:
-            more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-            warnings.warn(f"{path}: left out {'; '.join(left_out[:5])}{more}.", stacklevel=4)
-        folder_names = tuple(classes or (folder.name for folder in folders))
-        return Digits(images, labels, f"{path.name}/", split, folder_names, path)
+    if any(
+        files.pictures_in(folder) for part in (path, *_parts(path).values()) for folder in files.class_folders(part)
+    ):
+        return _from_folders(path, split, form, classes)
     if (pair := _pairs(path, split)) is not None:
         arrays = [files.read_idx(file, dimensions)[0] for file, dimensions in zip(pair, (3, 1), strict=True)]
-        known = next((one for one in KNOWN.values() if one.prefix and pair[0].name.startswith(one.prefix)), None)
-        exchanged = known is not None if transposed is None else transposed
-        first, names = 0, classes
-        if known is not None and classes is None:
-            first, names = known.first, known.classes
-        return _digits(arrays[0], arrays[1], f"IDX files in {path.name}/", split, names, first, exchanged, path)
+        named = _as_named(pair[0], classes, transposed)
+        return _digits(arrays[0], arrays[1], f"IDX files in {path.name}/", split, *named, path)
     for pattern in (f"*{split}*.csv", "*.npz"):
         if (file := next(iter(sorted(path.glob(pattern))), None)) is not None:
             return _from_file(file, split, classes, transposed, alone=False)
-    raise DataError(
+    raise NoSplitError(
         f"There are no {split} pictures in {path}: no sub-folders with pictures, no {split}-images-idx3-ubyte with its "
         f"labels, no *{split}*.csv and no *.npz."
     )
@@ -159,25 +155,63 @@ def _from_file(file: Path, split: str, classes: Sequence[str] | None, transposed
     """alone: the file was named itself, so a table in it is all there is, and nothing of it is a test split."""
     if file.suffix.lower() == ".npz":
         images, labels = files.read_npz(file, split)
-        return _digits(images, labels, file.name, split, classes, 0, bool(transposed), file.parent)
+        return _digits(images, labels, file.name, split, *_as_named(file, classes, transposed), file.parent)
     if file.suffix.lower() != ".csv":
         raise DataError(f"{file} is no *.csv and no *.npz. Name a folder of pictures, or one of {', '.join(KNOWN)}.")
-    if alone and split == "test" and "test" not in file.name:
-        raise DataError(f"{file} is one table. Set some of it aside: load_images({str(file)!r}).split(0.15).")
-    table = files.read_table(file)
-    return _digits(*table, file.name, split, classes, 0, bool(transposed), file.parent)
+    if alone and split == "test":
+        raise NoSplitError(f"{file} is one table. Set some of it aside: load_images({str(file)!r}).split(0.15).")
+    images, truth = files.read_table(file)
+    return _digits(images, truth, file.name, split, *_as_named(file, classes, transposed), file.parent)
+
+
+def _parts(path: Path) -> dict[str, Path]:
+    """The folders of the two splits, where `path` has any, however they are spelled."""
+    names = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+    return {names[part.name.lower()]: part for part in path.iterdir() if part.is_dir() and part.name.lower() in names}
+
+
+def _from_folders(path: Path, split: str, form: files.Form, classes: Sequence[str] | None) -> Digits:
+    """A folder a class. The folders of the training pictures say which number each class has, in both splits."""
+    parts = _parts(path)
+    if split not in (parts or ("train",)):
+        raise NoSplitError(f'{path} has no folder "{split}". Set some aside: load_images({str(path)!r}).split(0.15).')
+    folders = files.class_folders(parts.get(split, path))
+    known = [folder.name for folder in files.class_folders(parts.get("train", path))]
+    if others := [folder.name for folder in folders if folder.name not in known]:
+        raise DataError(f"{parts[split]} holds {', '.join(others)}, and the training pictures have no such folder.")
+    if classes is not None and len(classes) != len(known):
+        raise DataError(f"{path} holds {len(known)} folders, and {len(classes)} names of classes were given.")
+    images, labels, left_out = files.read_folders(folders, form)
+    if left_out:
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        warnings.warn(f"{path}: left out {'; '.join(left_out[:5])}{more}.", stacklevel=5)
+    numbers = torch.tensor([known.index(folder.name) for folder in folders])
+    return Digits(images, numbers[labels], f"{path.name}/", split, tuple(classes or known), path, form)
+
+
+def _as_named(
+    file: Path, classes: Sequence[str] | None, transposed: bool | None
+) -> tuple[Sequence[str] | None, int, bool]:
+    """What the name of a file tells of it: its classes, the number of the first label, and whether it is transposed."""
+    known = next((one for one in KNOWN.values() if one.prefix and file.name.startswith(one.prefix)), None)
+    exchanged = file.name.startswith("emnist-") if transposed is None else transposed
+    if known is None:
+        return classes, 0, exchanged
+    return classes or known.classes, known.first, exchanged
 
 
 def _pairs(folder: Path, split: str) -> tuple[Path, Path] | None:
     """The IDX files of pictures and labels of a split, whatever comes before their names; DataError for several."""
     found = sorted(file for word in {split, PREFIX[split]} for file in folder.glob(f"*{word}-images?idx3-ubyte*"))
+    found = [file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found]  # plain beside packed
     if len(found) > 1:
         raise DataError(f"{folder} holds several: {', '.join(file.name for file in found)}. Keep one in a folder.")
     if not found:
         return None
-    labels = found[0].with_name(found[0].name.replace("images", "labels").replace("idx3", "idx1"))
-    if not labels.exists():
-        raise DataError(f"{found[0]} has no labels beside it ({labels.name}).")
+    name = found[0].name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1").replace(".idx", "-idx")
+    labels = files.idx_file(folder, name)
+    if labels is None:
+        raise DataError(f"{found[0]} has no labels beside it ({name}).")
     return found[0], labels
 
 
@@ -201,12 +235,15 @@ def _digits(
     transposed: bool = False,
     folder: Path | None = None,
 ) -> Digits:
-    """As Digits; labels that are words become numbers, in the order of the alphabet."""
+    """As Digits; labels that are words become numbers, in the order of `classes` or else of the alphabet."""
     if transposed:
         images = images.swapaxes(1, 2)
     if labels is not None and labels.dtype.kind in "OUS":
-        words, labels = np.unique(labels.astype(str), return_inverse=True)
-        classes = classes or words.tolist()
+        words = labels.astype(str)
+        classes = classes or np.unique(words).tolist()
+        if not set(words) <= set(classes):
+            raise DataError(f"{source} has the label {sorted(set(words) - set(classes))[0]}, which is no class here.")
+        labels = np.array([list(classes).index(word) for word in words])
     if labels is not None and classes is None:
         count = int(labels.max()) + 1 if len(labels) else 10
         classes = TEN if count <= 10 else [str(label) for label in range(min(count, 1000))]

@@ -122,8 +122,9 @@ def confusion(predictions: Predictions) -> Figure:
     title = f"All {len(predictions):,} {predictions.what} are read correctly"
     if wrong.any():
         label, answer = divmod(int(wrong.argmax()), len(wrong))
-        a = "a " if predictions.what == "digits" else ""
-        title = f"Of {wrong.sum():,} errors, {wrong.max():,} are {a}{names[label]} read as {a}{names[answer]}"
+        title = f"{wrong.max():,} of {wrong.sum():,} errors: {names[label]} read as {names[answer]}"
+        if predictions.what == "digits":
+            title = f"Of {wrong.sum():,} errors, {wrong.max():,} are a {names[label]} read as a {names[answer]}"
     alt = "A table of labels by answers: what is right stands on the diagonal, the mistakes beside it."
     larger = max(1.0, len(counts) / 20)
     figure = Figure(7.4 * larger, 6.6 * larger, title, alt, predictions)
@@ -158,7 +159,7 @@ def answer_counts(predictions: Predictions) -> Figure:
     counts = table.drop(index="all").reindex(predictions.classes).fillna(0)
     doubtful = counts["doubtful"].to_numpy()
     most = counts["count"].idxmax()
-    title = f"{table.loc['all', 'doubtful']:,.0f} of {total:,} answers are doubtful; most are {most}"
+    title = f"{most} is the commonest of {total:,} answers; {table.loc['all', 'doubtful']:,.0f} are doubtful"
     alt = f"A bar for each of {len(counts)} classes: how many of {total:,} {predictions.what} were read as it."
     figure = Figure(max(8.5, 0.45 * len(counts)), 4, title, alt, predictions)
     axes = figure.subplots()
@@ -169,7 +170,7 @@ def answer_counts(predictions: Predictions) -> Figure:
     axes.set_xticks(
         range(len(counts)), predictions.classes, rotation=30 if long else 0, ha="right" if long else "center"
     )
-    axes.set(ylabel=f"{predictions.what} read as it", ylim=(0, 1.3 * counts["count"].max()))
+    axes.set(ylabel=f"{predictions.what} given this answer", ylim=(0, 1.3 * counts["count"].max()))
     axes.legend(frameon=False, fontsize=11, ncols=3, loc="upper right")
     sns.despine(figure)
     return figure

@@ -86,7 +86,8 @@ def _draw_filters(sheet: Sheet, weights: Tensor, limit: float) -> None:
 
 def _name(digits: Digits, label: int) -> Number:
     """A class as it is written, in four letters at most."""
-    return Number(label, ("digit", label), "" if digits.what == "digits" else digits.classes[label][:4])
+    name = digits.classes[label]
+    return Number(label, ("digit", label), "" if name == str(label) else name[:4])
 
 
 def _draw_map(sheet: Sheet, probabilities: Tensor, digits: Digits) -> None:

@@ -160,7 +160,8 @@ def forward(trace: Trace, show_progress: bool = True) -> Film:
 
 def _class(trace: Trace, label: int, origin: tuple[str | int, ...]) -> Number:
     """A class as it is written: a digit as a number, another by its name."""
-    return Number(label, origin, "" if called(trace.classes) == "digits" else trace.classes[label])
+    name = trace.classes[label]
+    return Number(label, origin, "" if name == str(label) else name)
 
 
 def question(story: Story) -> None:

@@ -236,6 +236,11 @@ def trace(model: nn.Module, digit: Tensor, truth: int | None = None, classes: Se
     """
     with evaluating(model), torch.inference_mode(False), torch.no_grad(), recording(model) as steps:
         output = model(as_input(model, digit))
+    if not steps or not torch.equal(steps[0].input.flatten(), as_input(model, digit).flatten()):
+        raise ValueError(
+            f"{type(model).__name__} changes the pixels before its first layer sees them, and a trace follows layers "
+            f"that come one after the other. Make of each function a layer."
+        )
     for one, two in pairwise(steps):
         if one.output.shape != two.input.shape or not torch.equal(one.output, two.input):
             raise ValueError(

@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from html import escape
 from itertools import takewhile
@@ -22,20 +23,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mnistlab.data.digits import called, normalise
+from mnistlab.data.digits import TEN, called, normalise
 from mnistlab.figures import colours
 from mnistlab.hardware import keep_freed_memory, share_freed_memory
 from mnistlab.live import explorer
 from mnistlab.networks.hooks import recording
 from mnistlab.paths import home
-from mnistlab.reading.picture import PictureError, prepare, shrunk
+from mnistlab.reading.picture import PictureError, shrunk
 from mnistlab.reading.predictor import Prediction, Predictor
 
 try:
     import gradio as gr
     from gradio.utils import get_upload_folder
 except ImportError as error:
-    raise ImportError("The page needs gradio. Get it with: pip install -e '.[app]'") from error
+    raise ImportError("The page needs gradio. Get it with: pip install gradio") from error
 
 MOST_BYTES = 20 * 2**20  # of one upload
 MOST_FILES = 500  # at once
@@ -131,10 +132,9 @@ def build(predictor: Predictor | None = None) -> gr.Blocks:
         except PictureError as error:
             raise gr.Error(_own(str(error), picture), print_exception=False) from error
         del said["image"], said["classes"], said["strange"]
-        names = (
-            {} if what == "digit" else {"name": predictor.classes[said["digit"]] if said["digit"] is not None else None}
-        )
-        return said | {"probabilities": said["probabilities"].tolist()} | names
+        if said["digit"] is not None and predictor.classes != TEN:
+            said["digit"] = predictor.classes[said["digit"]]  # by its name, as in predict_many
+        return said | {"probabilities": said["probabilities"].tolist()}
 
     def predict_many(files: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         try:
@@ -197,7 +197,7 @@ def launch(
     """Serve the page; it runs beside what follows, at its `local_url`, until its `close()`.
 
     host: "0.0.0.0" opens it to every machine that can reach this one.  auth: a user's name and password, which it then
-    asks for.  share: gradio opens a tunnel, and for three days everybody who has its `share_url` can come, as from a
+    asks for.  share: gradio opens a tunnel, and everybody who has its `share_url` can come, as from a
     notebook on Colab.  root_path: where a proxy puts it, such as "/user/ann/proxy/7860" on JupyterHub.
     OSError where the port is taken.
     """
@@ -292,7 +292,7 @@ def _read(predictor: Predictor, files: Sequence[dict[str, Any]]) -> pd.DataFrame
 def _shown(predictor: Predictor, picture: bytes) -> tuple[str, str, str]:
     """What is said of a picture, the steps to MNIST's form, and the feature maps."""
     try:
-        prepared = prepare(picture)
+        prepared = predictor.prepare(picture)
         prediction = predictor.judge(prepared)
     except PictureError as error:
         return f'<p class="warning">{escape(str(error))}</p>', "", ""
@@ -362,7 +362,8 @@ def _figure(caption: str, pixels: np.ndarray) -> str:
 def _listed(table: pd.DataFrame, files: Sequence[Path], order: str) -> str:
     """How many were read and as what, a link that holds the whole table as CSV, and a row a file with its picture."""
     csv = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    shown = table.assign(picture=[_thumbnail(file) for file in files])
+    with ThreadPoolExecutor() as pool:
+        shown = table.assign(picture=list(pool.map(_thumbnail, files)))
     if by := ORDERS[order]:
         shown = shown.sort_values(by, na_position="first", kind="stable")
     rows = ""
@@ -383,7 +384,7 @@ def _listed(table: pd.DataFrame, files: Sequence[Path], order: str) -> str:
 
 
 def _thumbnail(file: Path) -> str:
-    """The picture as it was uploaded, small; nothing where it is none."""
+    """The picture, small and grey, as ink on paper; nothing where it is none."""
     try:
         pixels = shrunk(file)[0].numpy()
     except PictureError:

@@ -50,12 +50,12 @@ def recording(model: nn.Module, names: Collection[str] | None = None) -> Iterato
     runs: Counter[nn.Module] | None = None  # counted in a pass of the whole model; its parts may be run alone, too
     hooks = []
 
-    def begin(whole: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def begin(whole: nn.Module, given: tuple[object, ...]) -> None:
         nonlocal runs
         if whole is model and threading.get_ident() == thread:
             runs = Counter()
 
-    def end(whole: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+    def end(whole: nn.Module, given: tuple[object, ...], output: object) -> None:
         nonlocal runs
         if whole is model and threading.get_ident() == thread:
             runs = None
@@ -63,12 +63,14 @@ def recording(model: nn.Module, names: Collection[str] | None = None) -> Iterato
     def ours(layer: nn.Module) -> bool:  # and no copy of it, which carries the hooks along
         return layer in watched and threading.get_ident() == thread
 
-    def before(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if ours(layer):  # cloned, because this layer or a later one may write in place
+    def before(layer: nn.Module, given: tuple[object, ...]) -> None:
+        if (
+            ours(layer) and given and isinstance(given[0], Tensor)
+        ):  # cloned, because this layer or a later one may write in place
             inputs[layer] = given[0].detach().clone()
 
-    def after(name: str, layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        if ours(layer):
+    def after(name: str, layer: nn.Module, given: tuple[object, ...], output: object) -> None:
+        if ours(layer) and layer in inputs and isinstance(output, Tensor):  # an LSTM's, for one, is a tuple
             place = name
             if runs is not None:
                 runs[layer] += 1

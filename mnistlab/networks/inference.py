@@ -40,7 +40,9 @@ def logits(
     with evaluating(model), torch.inference_mode(), autocast(precision, weight.device):
         try:
             found = answers(torch.channels_last)
-        except RuntimeError:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of a network of somebody's own it may be any
             need_digits(model)
             found = answers(torch.contiguous_format)
     joined = torch.cat(found)  # outside, so that it is an ordinary tensor
@@ -60,9 +62,10 @@ def lay_out(model: nn.Module) -> torch.memory_format:
         try:
             model(_blank(model, 2, 1, 28, 28).contiguous(memory_format=torch.channels_last))
             return torch.channels_last
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # it may only be the layout, as the next line shows
+            pass
     model.to(memory_format=torch.contiguous_format)
     need_digits(model)
     return torch.contiguous_format
@@ -73,8 +76,8 @@ def need_digits(model: nn.Module) -> None:
     with evaluating(model), torch.no_grad():
         try:
             model(_blank(model, 2, 1, 28, 28))
-        except RuntimeError as error:
-            if any(word in str(error) for word in ("shape", "size", "channels")):
+        except Exception as error:
+            if any(word in str(error).lower() for word in ("shape", "size", "channels", "height", "expected")):
                 for shape, remedy in OTHER_PICTURES.items():
                     if _takes(model, _blank(model, *shape)):
                         raise NetworkError(f"{type(model).__name__} {remedy}.") from error

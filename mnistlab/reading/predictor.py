@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from mnistlab.analysis.predictions import DOUBT, Predictions
-from mnistlab.data.digits import TEN, called, normalise
+from mnistlab.data.digits import TEN, called, normalise, numbered
 from mnistlab.networks.inference import lay_out, rows
 from mnistlab.networks.layers import folded, in_a_row
 from mnistlab.paths import shipped
-from mnistlab.reading.picture import SUFFIXES, Picture, PictureError, Preparation, prepare
+from mnistlab.reading.picture import SUFFIXES, Picture, PictureError, Preparation, prepare, shrunk
 from mnistlab.runs import Run, load
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ class Predictor:
         row = network if in_a_row(network) else nn.Sequential(network, nn.Identity())
         self.features, self.last = row[:-1], row[-1]
         self.network, self.temperature, self.familiar = type(run.model).__name__, run.temperature, run.familiar
-        self.classes = run.classes
+        outputs = self.logits(torch.zeros(1, 1, 28, 28, dtype=torch.uint8)).shape[1]
+        self.plain = run.data.get("form") == "plain"
+        self.classes = run.classes if len(run.classes) == outputs else numbered(outputs)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Predictor":
@@ -94,17 +96,30 @@ class Predictor:
         warns = f"warns of what is no {what}" if self.familiar else f"takes everything for a {what}"
         return f"Predictor: {self.network}, temperature {self.temperature:.3g}, {warns}"
 
+    def prepare(self, picture: Picture) -> Preparation:
+        """A picture as the network learned pictures: in MNIST's form, or only shrunk, where it learned from such.
+
+        Raises PictureError as `predict` does.
+        """
+        if isinstance(picture, str | Path) and _is_many(picture):
+            said = f"{picture} is not one picture; predict_all({str(picture)!r}) reads folders and patterns."
+            raise PictureError(said)
+        if not self.plain:
+            return prepare(picture)
+        small = shrunk(picture)
+        return Preparation({"28×28": small[0].numpy() / 255}, small[None], 0)
+
     def predict(self, picture: Picture) -> Prediction:
         """The digit on a picture; of several the largest, with a warning that there are more.
 
         picture: a file's name or its bytes, a Pillow image, an array or a tensor, as for `to_mnist`.
         Raises PictureError where it cannot be read, and for a folder or a pattern, which `predict_all` reads.
         """
-        return self.judge(_prepared_alone(picture))
+        return self.judge(self.prepare(picture))
 
     def read(self, picture: Picture) -> list[Prediction]:
         """Every digit on a picture, left to right; an empty list for blank paper. It takes what `predict` takes."""
-        prepared = _prepared_alone(picture)
+        prepared = self.prepare(picture)
         return self._predictions(prepared.digits) if len(prepared.digits) else []
 
     def predict_all(self, files: str | Path | Iterable[str | Path]) -> Predictions:
@@ -137,9 +152,10 @@ class Predictor:
         """Logits (N, C), and of each image whether it looks unlike the digits that the network knows."""
         with torch.inference_mode():
             batches = (normalise(batch).contiguous(memory_format=self.layout) for batch in images.split(BATCH))
-            features = torch.cat([self.features(batch) for batch in batches])
             if self.familiar is None:
-                return rows(self.network, self.last(features)), [False] * len(images)
+                found = torch.cat([rows(self.network, self.last(self.features(batch))) for batch in batches])
+                return found, [False] * len(images)
+            features = torch.cat([self.features(batch) for batch in batches])
             return self.last(features), (self.familiar.distance(features) > self.familiar.limit).tolist()
 
     def _predictions(self, images: Tensor, count: int = 1) -> list[Prediction]:
@@ -169,9 +185,9 @@ class Predictor:
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             with tqdm(total=len(files), unit="picture", disable=None) as bar:
-                coming = pool.map(_prepared, batches[0])
+                coming = pool.map(self._prepared, batches[0])
                 for batch, after in zip_longest(batches, batches[1:], fillvalue=nothing):
-                    prepared, coming = list(coming), pool.map(_prepared, after)  # read while these are judged
+                    prepared, coming = list(coming), pool.map(self._prepared, after)  # read while these are judged
                     tables.append(self._table(batch, prepared))
                     bar.update(len(batch))
         except KeyboardInterrupt:
@@ -197,6 +213,12 @@ class Predictor:
         table.loc[[n == 0 for n in counts], ["prediction", "confidence", "margin", *found.columns]] = pd.NA
         table.loc[table["error"] != "", "warning"] = ""
         return table
+
+    def _prepared(self, file: Path) -> Preparation | str:
+        try:
+            return self.prepare(file)
+        except PictureError as error:
+            return str(error)
 
     def _warning(self, count: int, strange: bool, confidence: float) -> str:
         what = called(self.classes)
@@ -232,7 +254,7 @@ def _files(name: str | Path) -> list[Path]:
     if path.is_dir():
         inside = sorted(file for file in path.iterdir() if file.name[0] != ".")
         files = [file for file in inside if file.suffix.lower() in SUFFIXES]
-        if left_out := [file.name for file in inside if file not in files]:
+        if left_out := [file.name for file in inside if file.suffix.lower() not in SUFFIXES]:
             more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
             warnings.warn(f"{path}: left out {', '.join(left_out[:5])}{more}.", stacklevel=4)
         remedy = f"Put some there, named *{', *'.join(sorted(SUFFIXES))}."
@@ -242,16 +264,3 @@ def _files(name: str | Path) -> list[Path]:
     if not files:
         raise PictureError(f"There is no picture in {name}. {remedy}")
     return files
-
-
-def _prepared_alone(picture: Picture) -> Preparation:
-    if isinstance(picture, str | Path) and _is_many(picture):
-        raise PictureError(f"{picture} is not one picture; predict_all({str(picture)!r}) reads folders and patterns.")
-    return prepare(picture)
-
-
-def _prepared(file: Path) -> Preparation | str:
-    try:
-        return prepare(file)
-    except PictureError as error:
-        return str(error)

@@ -238,7 +238,7 @@ def _session(path: Path) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
 def _need(*packages: str) -> None:
     if missing := [package for package in packages if find_spec(package) is None]:
-        raise ExportError(f"This needs {' and '.join(missing)}: pip install -e '.[export]'")
+        raise ExportError(f"This needs {' and '.join(missing)}: pip install onnx onnxscript onnxruntime")
 
 
 def _written(path: str | Path, content: bytes) -> Path:

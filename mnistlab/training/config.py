@@ -22,7 +22,7 @@ class TrainConfig:
     peak from the first step on; "plateau" multiplies them by `factor` when more than `wait` epochs have brought no
     smaller `judge`.
     judge: what each epoch is judged by, on the validation digits: "loss" or "errors".
-    patience: stop after this many epochs without a smaller `judge`; 0 never stops early.
+    patience: stop after this many epochs without a smaller `judge`, but not while there are crops; 0 never stops early.
     keep: "last" keeps the weights of the last epoch, "best" those of the epoch with the smallest `judge`.
     crop: for this first share of the steps the network is shown 24×24 pixels of each digit, a quarter less work;
     the others get it used to the whole. A network whose dense layers take only 28×28 needs crop=0.

@@ -18,7 +18,7 @@ from mnistlab.data.augmentation import augment
 from mnistlab.data.digits import Digits, standardised
 from mnistlab.hardware import autocast, choose_device, describe, keep_freed_memory
 from mnistlab.networks.hooks import evaluating
-from mnistlab.networks.inference import NetworkError, lay_out
+from mnistlab.networks.inference import NetworkError, lay_out, rows
 from mnistlab.networks.layers import DROPOUTS
 from mnistlab.runs import Run
 from mnistlab.training.config import TrainConfig
@@ -69,6 +69,7 @@ def fit(
     number = torch.float64 if config.precision == "float64" else torch.float32
     this_run = identity(model, train, val, config, device)
     data = {"source": train.source, "split": train.split_name, "count": len(train), "md5": train.md5}
+    data |= {"form": train.form} if train.form != "mnist" else {}
     train, val = train.to(device), None if val is None else val.to(device)
     epoch_steps = max(1, len(train) // config.batch_size)  # a smaller last batch is left out: the next epoch shuffles
     steps = max(1, round(config.epochs * epoch_steps))
@@ -89,14 +90,15 @@ def fit(
             watch(run.step, model)
         _train_mode(model, config)
         measured = _judged(run.history, config)
-        left = range(run.step, run.step if exhausted(measured, config.patience) else steps)
+        crops = config.crop * steps  # before their end, nothing is stopped
+        left = range(run.step, run.step if run.step >= crops and exhausted(measured, config.patience) else steps)
         for images, labels, share in _batches(train, config, left, epoch_steps):
             rate = config.learning_rate_at(run.step, steps, measured)
             for optimizer in optimizers:
                 optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * rate / config.learning_rate
             with cast:
                 logits = replica(images.to(number, memory_format=layout))
-            if logits.shape != (len(labels), len(train.classes)):
+            if rows(type(model).__name__, logits).shape != (len(labels), len(train.classes)):
                 raise NetworkError(_other_answers(model, tuple(logits.shape[1:]), len(train.classes)))
             loss = share * F.cross_entropy(logits.to(number), labels, label_smoothing=config.label_smoothing)
             model.zero_grad(set_to_none=True)
@@ -123,7 +125,7 @@ def fit(
                 measured = _judged(run.history, config)
                 if config.keep == "best" and best(measured) == len(measured) - 1:
                     run.best = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
-            ended = run.step == steps or exhausted(measured, config.patience)
+            ended = run.step == steps or (run.step >= crops and exhausted(measured, config.patience))
             run.keep(ended)
             if show:
                 show(run.step, run.history, ended)
@@ -168,8 +170,10 @@ def _check(train: Digits, val: Digits | None, config: TrainConfig, processes: in
         )
     if len(train) < 2:
         raise TrainingError("Batch normalisation needs at least two digits to train on.")
-    if config.batch_size < 2 * processes:
+    if min(config.batch_size, len(train)) < 2 * processes:
         raise TrainingError(f"{processes} processes need batches of at least {2 * processes} digits.")
+    if val is not None and len(val) < processes:
+        raise TrainingError(f"{processes} processes need at least {processes} validation digits.")
 
 
 def _try_crops(model: nn.Module) -> None:
@@ -178,7 +182,7 @@ def _try_crops(model: nn.Module) -> None:
     if takes is None:
         weight = next(model.parameters())
         with evaluating(model), torch.no_grad():
-            expected = model(weight.new_zeros(2, 1, 28, 28)).shape
+            expected = rows(type(model).__name__, model(weight.new_zeros(2, 1, 28, 28))).shape
             try:
                 takes = model(weight.new_zeros(2, 1, CROP, CROP)).shape == expected
             except torch.OutOfMemoryError:

@@ -71,10 +71,10 @@ class State:
             raise Interrupted(
                 f"{said} With fit(…, state='run.state') it would have been kept, to go on from."
             ) from None
-        kept = f"{self.path} keeps it: the same call" if self.path.exists() else "Nothing was kept yet: the same call"
-        raise Interrupted(
-            f"{said} {kept} goes on{' from there' if self.path.exists() else ' from the start'}."
-        ) from None
+        kept, goes = "Nothing was kept yet", "starts anew"
+        if self.path.exists():
+            kept, goes = f"{self.path} keeps it", "goes on from there"
+        raise Interrupted(f"{said} {kept}: the same call, with a new network, {goes}.") from None
 
     @property
     def seconds(self) -> float:

@@ -1,5 +1,6 @@
 """Pictures of any classes: what torchvision fetches, tables, archives and folders."""
 
+import gzip
 import struct
 import warnings
 from pathlib import Path
@@ -266,7 +267,7 @@ def test_what_is_left_out_is_named(folders):
 def test_folders_without_pictures(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match=r"no picture in .*/\*/; name them \*\.bmp"):
+    with pytest.raises(DataError, match="no sub-folders with pictures"):
         ml.load_images(tmp_path)
 
 
@@ -275,3 +276,73 @@ def test_words_that_are_none_of_the_choices(folders):
         ml.load_images(folders, "val")
     with pytest.raises(DataError, match='"mnist" or "plain"'):
         ml.load_images(folders, form="square")
+
+
+def test_a_class_has_one_number_in_both_splits(tmp_path):
+    """The test pictures lack a class, and the folders are spelled as in the PNG files of MNIST that are about."""
+    for split, names in (("training", "abc"), ("Testing", "ac")):
+        for name in names:
+            drawn(tmp_path / split / name / "1.png", "plus")
+    learn, test = ml.load_images(tmp_path), ml.load_images(tmp_path, "test")
+    assert learn.classes == test.classes == ("a", "b", "c")
+    assert learn.labels.tolist() == [0, 1, 2] and test.labels.tolist() == [0, 2]
+    drawn(tmp_path / "Testing" / "d" / "1.png", "plus")
+    with pytest.raises(DataError, match="holds d, and the training pictures have no such folder"):
+        ml.load_images(tmp_path, "test")
+    with pytest.raises(DataError, match="holds 3 folders, and 2 names"):
+        ml.load_images(tmp_path, classes=["a", "b"])
+
+
+def test_words_are_numbered_as_the_classes_are(tmp_path, pictures):
+    table = pd.DataFrame(pictures[:2].reshape(2, -1), columns=PIXELS["kaggle"])
+    table.assign(label=["cat", "emu"]).to_csv(tmp_path / "animals_test.csv", index=False)
+    found = ml.load_images(tmp_path, "test", classes=["ant", "cat", "dog", "emu"])
+    assert found.labels.tolist() == [1, 3] and found.names == ["cat", "emu"]
+    with pytest.raises(DataError, match="has the label emu, which is no class here"):
+        ml.load_images(tmp_path, "test", classes=["ant", "cat"])
+    with pytest.raises(DataError, match="is one table"):
+        ml.load_images(tmp_path / "animals_test.csv", "test")  # it would be learned from and judged by
+
+
+def test_a_packed_file_beside_the_plain_one(tmp_path, pictures, labels):
+    put(tmp_path, "train", pictures, labels)
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    assert len(ml.load_images(tmp_path)) == COUNT
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    assert ml.load_images(tmp_path).labels.tolist() == labels.tolist()
+
+
+def test_other_folders_do_not_hide_the_files(tmp_path, pictures, labels):
+    put(tmp_path, "train", pictures, labels)
+    (tmp_path / "submissions").mkdir()
+    (tmp_path / "raw").mkdir()
+    assert len(ml.load_images(tmp_path)) == COUNT
+
+
+def test_why_no_picture_could_be_read_is_said(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"None of the 2 pictures could be read\. .*1\.png is no picture"):
+        ml.load_images(tmp_path)
+
+
+def test_kaggles_table_of_letters_is_known_by_its_name(tmp_path, pictures, labels):
+    table = pd.DataFrame(pictures.reshape(COUNT, -1))
+    table.insert(0, "label", labels + 1)
+    table.to_csv(tmp_path / "emnist-letters-train.csv", index=False, header=False)
+    found = ml.load_images(tmp_path)
+    assert found.names[:3] == ["A", "B", "C"] and torch.equal(found.images[:, 0], torch.from_numpy(pictures).mT)
+
+
+def test_half_a_set_is_fetched_again(fresh_home, monkeypatch, pictures, labels):
+    """Its test files are missing, as after a kill while they were unpacked."""
+    put(fresh_home / "data" / "KMNIST" / "raw", "train", pictures, labels)
+
+    def fetch(root: Path, download: bool) -> None:
+        for prefix in ("train", "t10k"):
+            put(root / "KMNIST" / "raw", prefix, pictures, labels)
+
+    monkeypatch.setattr(datasets, "KMNIST", fetch)
+    assert len(ml.load_images("kmnist", "test")) == COUNT

@@ -102,7 +102,9 @@ def test_an_interruption_is_one_line_that_says_how_to_go_on(offline, tmp_path, k
         ml.fit(ml.MLP(hidden=[8]), offline[:160], config=config, watch=stop, show_progress=False, **options)
     said = str(caught.value)
     assert isinstance(caught.value, Interrupted) and said.startswith("Interrupted after step 3 of 5.")
-    assert (f"{state} keeps it: the same call goes on from there." if kept else "state='run.state'") in said
+    assert (
+        f"{state} keeps it: the same call, with a new network, goes on from there." if kept else "state='run.state'"
+    ) in said
     shell = InteractiveShell.instance()
     try:
         shell.showtraceback((type(caught.value), caught.value, caught.tb))

@@ -132,9 +132,13 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_worker_starts_again_from_the_last_state(tmp_path):
-    """torchrun restarts both; the end is, bit for bit, that of a run in which nobody was killed."""
+    """torchrun restarts both; the end is, bit for bit, that of a run in which nobody was killed.
+
+    The validation digits, of which each process scores its share, decide the rate and which epoch is kept.
+    """
     (tmp_path / "often.py").write_text(OFTEN)
-    words = [str(tmp_path / "often.py"), *TRAIN[2:], "--epochs", "2", "--precision", "float32", "--out"]
+    words = [str(tmp_path / "often.py"), *TRAIN[2:], "--epochs", "2", "--precision", "float32"]
+    words += ["--schedule", "plateau", "--keep", "best", "--patience", "5", "--out"]
     finish(start(*words, str(tmp_path / "whole")))
     killed = start(*words, str(tmp_path / "killed"))
     state = tmp_path / "killed" / "unfinished.state"

@@ -114,6 +114,10 @@ def module() -> str:
 def packed(run: Run | nn.Sequential) -> tuple[dict[str, Any], bytes]:
     """What `mount` takes for a model, and its weights: half floats, stage by stage, weights before biases."""
     run = run if isinstance(run, Run) else Run(run)
+    if run.data.get("form") == "plain":
+        raise ExplorerError(
+            "This network learned pictures that were only shrunk, and the page brings each into MNIST's form."
+        )
     model, temperature = run.model, run.temperature
     layers = _layers(model)
     row = folded(nn.Sequential(*(layer for _, layer in layers)))

@@ -18,7 +18,7 @@ try:
     import anywidget
     import traitlets
 except ImportError as error:
-    raise ImportError("The widget needs anywidget. Get it with: pip install -e .[notebooks]") from error
+    raise ImportError("The widget needs anywidget. Get it with: pip install anywidget") from error
 
 
 class Explorer(anywidget.AnyWidget):
