@@ -103,11 +103,14 @@ class Run:
     def kept(self) -> str:
         """Where the validation digits decided: which epoch's weights these are, of how many, as a sentence."""
         found = self.metrics.get("epochs")
-        if not (isinstance(found, dict) and {"kept", "of", "judge", "done", "planned"} <= set(found)):
+        numbers = [found.get(name) for name in ("kept", "of", "done", "planned")] if isinstance(found, dict) else [None]
+        if not (isinstance(found, dict) and all(isinstance(number, int | float) for number in numbers)):
             return ""
-        said = [f"stopped after {found['done']} of {found['planned']} epochs"] * (found["done"] != found["planned"])
+        said = [f"stopped after {found['done']:g} of {found['planned']:g} epochs"] * (found["done"] != found["planned"])
         if self.config and self.config.keep == "best":
-            said.append(f"epoch {found['kept']} of {found['of']} was kept, judged by the validation {found['judge']}")
+            said.append(
+                f"epoch {found['kept']} of {found['of']} was kept, judged by the validation {found.get('judge')}"
+            )
         return "; ".join(said)
 
     def predict(self, digits: Digits, batch_size: int = 100) -> Predictions:

@@ -23,6 +23,7 @@ import mnistlab as ml
 from mnistlab import __main__ as command_line
 from mnistlab.__main__ import main
 from mnistlab.networks import models
+from mnistlab.training.schedules import SCHEDULES
 
 pytestmark = pytest.mark.slow
 
@@ -62,12 +63,16 @@ def test_version(capsys):
 def test_the_choices_and_defaults_are_the_librarys():
     """They stand in the command line as plain words, so that help needs no PyTorch."""
     assert [choice.name for choice in command_line.Model] == [network.__name__ for network in models.RELATIVES]
+    assert [choice.value for choice in command_line.Schedule] == list(SCHEDULES)
+    for keep in command_line.Keep:
+        ml.TrainConfig(keep=keep.value)
     for precision in command_line.Precision:
         ml.TrainConfig(precision=precision.value)
     with pytest.raises(ValueError, match="precision"):
         ml.TrainConfig(precision="float16")
     defaults = {name: given.default for name, given in inspect.signature(command_line.train).parameters.items()}
-    for name in ("epochs", "batch_size", "learning_rate", "dropout", "device", "precision", "seed"):
+    named = ("epochs", "batch_size", "learning_rate", "schedule", "patience", "keep", "dropout", "device", "precision")
+    for name in (*named, "seed"):
         assert defaults[name] == getattr(ml.TrainConfig(), name), name
 
 

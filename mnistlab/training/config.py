@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mnistlab.data.augmentation import Augmentation
-from mnistlab.training.schedules import SCHEDULES
+from mnistlab.training.schedules import SCHEDULES, exhausted
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,10 @@ class TrainConfig:
         measured: the `judge` of each epoch so far, which only "plateau" asks for.
         """
         return self.learning_rate * SCHEDULES[self.schedule](self, step, steps, measured)
+
+    def ends(self, step: int, steps: int, measured: Sequence[float]) -> bool:
+        """Whether a run is over after `step` of `steps` steps: all are done, or its patience is at an end."""
+        return step == steps or (step >= self.crop * steps and exhausted(measured, self.patience))
 
     @property
     def needs_val(self) -> bool:

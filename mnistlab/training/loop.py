@@ -24,7 +24,7 @@ from mnistlab.runs import Run
 from mnistlab.training.config import TrainConfig
 from mnistlab.training.optimizers import make_optimizers
 from mnistlab.training.progress import progress
-from mnistlab.training.schedules import best, exhausted
+from mnistlab.training.schedules import best
 from mnistlab.training.state import State, TrainingError, identity
 from mnistlab.training.workers import shared_norms, total, workers
 
@@ -90,8 +90,7 @@ def fit(
             watch(run.step, model)
         _train_mode(model, config)
         measured = _judged(run.history, config)
-        crops = config.crop * steps  # before their end, nothing is stopped
-        left = range(run.step, run.step if run.step >= crops and exhausted(measured, config.patience) else steps)
+        left = range(run.step, run.step if config.ends(run.step, steps, measured) else steps)
         for images, labels, share in _batches(train, config, left, epoch_steps):
             rate = config.learning_rate_at(run.step, steps, measured)
             for optimizer in optimizers:
@@ -125,7 +124,7 @@ def fit(
                 measured = _judged(run.history, config)
                 if config.keep == "best" and best(measured) == len(measured) - 1:
                     run.best = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
-            ended = run.step == steps or (run.step >= crops and exhausted(measured, config.patience))
+            ended = config.ends(run.step, steps, measured)
             run.keep(ended)
             if show:
                 show(run.step, run.history, ended)
@@ -135,7 +134,8 @@ def fit(
     if config.keep == "best":
         model.load_state_dict(run.best)
     model.to("cpu", torch.float32).to(memory_format=torch.contiguous_format).eval()
-    metrics = {"epochs": _kept(measured, config, run.step / epoch_steps)} if config.needs_val else {}
+    done = config.epochs if run.step == steps else run.step / epoch_steps
+    metrics = {"epochs": _kept(measured, config, done)} if config.needs_val else {}
     history = pd.DataFrame(run.history)
     hardware = describe(device, config.precision, count)
     return Run(model, config, history, data, hardware, metrics, classes=train.classes)

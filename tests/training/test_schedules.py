@@ -104,8 +104,17 @@ def test_the_best_epoch_is_kept_and_the_run_stops(parts, judge):
         "kept": best + 1, "of": len(copies), "judge": judge, "done": len(copies), "planned": 40,
     }  # fmt: skip
     assert f"epoch {best + 1} of {len(copies)} was kept" in repr(run)
+    assert run.kept.startswith(f"stopped after {len(copies)} of 40 epochs; ")
     last = fit(parts, replace(config, keep="last"))
     assert all(torch.equal(tensor, copies[-1][name]) for name, tensor in last.model.state_dict().items())
+
+
+def test_nothing_is_stopped_while_there_are_crops(parts):
+    """A network that has only seen crops is not used to whole digits yet."""
+    config = replace(WATCHFUL, patience=1, epochs=10, learning_rate=0.5)
+    stopped = [ml.fit(ml.Compact(), *parts, replace(config, crop=crop), show_progress=False) for crop in (0.0, 0.8)]
+    early, late = (run.history["epoch"].iloc[-1] for run in stopped)
+    assert early < 8 <= late
 
 
 def test_the_rate_falls_where_nothing_gets_better(parts):
