@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mnistlab.analysis.intervals import Evaluation
 from mnistlab.data.digits import TEN, DataError, Digits, called
-from mnistlab.networks.inference import logits
+from mnistlab.networks.inference import logits, rows
 from mnistlab.paths import written_whole
 
 if TYPE_CHECKING:
@@ -205,6 +205,6 @@ def predict(
     classes: the names of its answers, by default those of the digits' own classes.
     """
     source = ", ".join(filter(None, (digits.source, digits.split_name)))
-    answers = logits(model, digits.images, batch_size=batch_size)
+    answers = rows(type(model).__name__, logits(model, digits.images, batch_size=batch_size))
     names = digits.classes if classes is None else classes
     return Predictions.of(answers, digits.labels, temperature=temperature, source=source, classes=names)

@@ -10,7 +10,7 @@ from torch import nn
 from mnistlab.analysis.intervals import Evaluation, wilson
 from mnistlab.analysis.predictions import Predictions
 from mnistlab.data.digits import DataError, Digits, numbered
-from mnistlab.networks.inference import logits
+from mnistlab.networks.inference import logits, rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,7 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 100, precisi
         raise DataError(f"There are no {digits.what} to score.")
     labels = digits.known_labels("be scored")
     answers = logits(model, digits.images, batch_size=batch_size, precision=precision)
+    answers = rows(type(model).__name__, answers)
     if answers.shape[1] != len(digits.classes):
         raise DataError(f"The network tells {answers.shape[1]} classes apart, and here are {len(digits.classes)}.")
     return Evaluation(int((answers.argmax(1) != labels).sum()), len(digits), float(F.cross_entropy(answers, labels)))

@@ -23,19 +23,19 @@ class NetworkError(ValueError):
 
 def logits(
     model: nn.Module, images: Shaped[Tensor, "n 1 h w"], *, batch_size: int = 100, precision: str = "float32"
-) -> Float[Tensor, "n classes"]:
+) -> Float[Tensor, "n ..."]:
     """(N, 1, 28, 28) uint8 → (N, 10): what `model` says of each image, in eval mode, without gradients.
 
     The result lies where the images lie, in float32, or in float64 where the weights are. The model stays where it is
     and as it is.  batch_size: on a CPU, too many at a time no longer fit into its cache, and take longer.
     precision: "bfloat16" is faster where the hardware computes in it.
-    Raises NetworkError for a network that takes other pictures than these, or gives no row of numbers for each.
+    A part of a network, such as model[:7], gives its maps. Raises NetworkError for one that takes other pictures.
     """
     weight = next(model.parameters(), torch.zeros(()))
 
     def answers(layout: torch.memory_format) -> list[Tensor]:
         batches = (normalise(batch).to(weight, memory_format=layout) for batch in images.split(batch_size))
-        return [rows(type(model).__name__, model(batch)).to(images.device) for batch in batches]
+        return [model(batch).to(images.device) for batch in batches]
 
     with evaluating(model), torch.inference_mode(), autocast(precision, weight.device):
         try:

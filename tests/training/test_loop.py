@@ -348,8 +348,11 @@ def test_precision_is_what_was_asked_for(offline, precision):
     assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
-def test_nothing_is_printed(offline, capfd):
+def test_a_line_an_epoch_goes_to_stderr_and_nothing_if_so_wanted(offline, capfd):
     ml.fit(ml.CNN(), offline[:64], config=CONFIG)
+    out, err = capfd.readouterr()
+    assert out == "" and re.fullmatch(r"epoch 1, step 2 of 2: loss \d\.\d+, after \d+ s\n", err)
+    ml.fit(ml.CNN(), offline[:64], config=CONFIG, show_progress=False)
     assert capfd.readouterr() == ("", "")
 
 
