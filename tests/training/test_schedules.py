@@ -37,6 +37,7 @@ def test_cosine_climbs_first():
     assert rates[25] == pytest.approx(0.005) and 0 < rates[-1] < 1e-4
 
 
+@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @hypothesis.given(
     st.lists(st.integers(0, 9).map(lambda tenths: tenths / 10), max_size=30),
     st.integers(0, 4),
