@@ -299,7 +299,8 @@ def evaluate(
 ) -> None:
     """Count a checkpoint's errors, of all digits and of each.
 
-    Where nobody knows the labels, as of Kaggle's test.csv, it says how often each digit was answered, and how surely.
+    Where nobody knows the labels, as of Kaggle's test.csv, it says how often each digit was the answer, and how
+    confident the network was.
     """
     from mnistlab.hardware import keep_freed_memory
 

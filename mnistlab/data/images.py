@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mnistlab.data import files
-from mnistlab.data.digits import TEN, DataError, Digits, NoSplitError, as_images, as_labels, called
+from mnistlab.data.digits import TEN, DataError, Digits, NoSplitError, as_images, as_labels, called, numbered
 from mnistlab.data.sources import PREFIX, WHOLE, fetching
 from mnistlab.paths import home
 
@@ -246,7 +246,7 @@ def _digits(
         labels = np.array([list(classes).index(word) for word in words])
     if labels is not None and classes is None:
         count = int(labels.max()) + 1 if len(labels) else 10
-        classes = TEN if count <= 10 else [str(label) for label in range(min(count, 1000))]
+        classes = TEN if count <= 10 else numbered(min(count, 1000))
     truth = None if labels is None else as_labels(labels) - first
     if truth is not None and truth.shape != (len(images),):
         raise DataError(
